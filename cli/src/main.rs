@@ -1,0 +1,3 @@
+//! The `infer` binary.
+
+fn main() {}

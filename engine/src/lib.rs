@@ -1,0 +1,1 @@
+//! Named tensors and token ids to logits to token ids.

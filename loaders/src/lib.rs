@@ -1,0 +1,1 @@
+//! Untrusted bytes to named tensors, metadata and tokenizers.
