@@ -1,1 +1,28 @@
-//! Pure compute on slices: no I/O, no threads, no allocation, no errors.
+//! The arithmetic of a Llama-style decoder: pure compute on slices.
+//!
+//! The crate's invariants are absences. A kernel never allocates, spawns, reads a file, or returns an error: a wrong shape is a bug and
+//! panics. It never looks at the CPU either: the caller chooses a [`Kernels`] once and passes it down.
+//!
+//! **Determinism.** With the same ISA, every output's sum has an order that the shapes fix: the same for one row and for many, on any
+//! thread. See `kernels/ARCHITECTURE.md` for the naming grammar, the error bounds, and how to add a format or an ISA.
+
+#![allow(clippy::needless_range_loop, reason = "indices are written as in the formulas, several arrays at a time")]
+
+mod arch;
+mod block;
+mod convert;
+mod dispatch;
+mod dtype;
+mod generic;
+pub mod testing;
+mod vector;
+mod view;
+
+pub use block::{Block, Element, as_bytes, cast};
+pub use convert::{decode, round_to_bf16};
+pub use dispatch::{Activations, Isa, Kernels, UnknownIsa};
+pub use dtype::{DType, DTypeVisitor};
+pub use generic::attention::{Chunk, Running};
+pub use half::{bf16, f16};
+pub use vector::Vector;
+pub use view::MatMut;

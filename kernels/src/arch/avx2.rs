@@ -1,0 +1,197 @@
+//! AVX2 + FMA + F16C: Intel Haswell (2013), AMD Zen (2017) and later. Eight lanes, 16 registers.
+//!
+//! Not here: the algorithms (`generic/`); this file gives them lanes and the tile that fits the registers: 2 x 3 outputs of two chains each
+//! are 12 accumulators, with two weights and an activation beside them.
+
+use core::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use crate::block::{Element, cast};
+use crate::dispatch::{Isa, Kernels};
+use crate::dtype::by_dtype;
+use crate::generic::attention::{Chunk, Running};
+use crate::generic::matmul::Widen;
+use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::vector::Vector;
+use crate::view::MatMut;
+
+pub(crate) const KERNELS: Kernels = Kernels {
+    isa: Isa::Avx2,
+    has_bf16_dot: false,
+    matmul_f32: by_dtype!(matmul_f32),
+    matmul_bf16: by_dtype!(matmul_bf16),
+    rmsnorm,
+    rope,
+    swiglu,
+    add,
+    attend,
+};
+
+/// Whether this CPU, and the system on it, can run the kernels of this file.
+pub(crate) fn is_available() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+// SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller; loads and stores are the
+// unaligned ones and touch exactly LANES elements.
+unsafe impl Vector for __m256 {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(p: *const f16) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const bf16) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_storeu_ps(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_add_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_sub_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_mul_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_div_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_fmadd_ps(self, a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_max_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_min_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn exp2_integer(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            {
+                let n = _mm256_add_epi32(_mm256_cvtps_epi32(self), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n))
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn reduce_add(self) -> f32 {
+        // SAFETY: the trait's contract.
+        unsafe {
+            {
+                let a = _mm_add_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+                let b = _mm_add_ps(a, _mm_movehl_ps(a, a));
+                _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)))
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn reduce_max(self) -> f32 {
+        // SAFETY: the trait's contract.
+        unsafe {
+            {
+                let a = _mm_max_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+                let b = _mm_max_ps(a, _mm_movehl_ps(a, a));
+                _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)))
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>) {
+    let w = cast::<W>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { product::matmul::<Widen<__m256, W, f32>, 2, 3>(w, x, k, out) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
+    let w = cast::<W>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { product::matmul::<Widen<__m256, W, bf16>, 2, 3>(w, x, k, out) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn rmsnorm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { norm::rmsnorm::<__m256>(x, w, eps, out) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { rotary::rope::<__m256>(x, cos, sin) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn swiglu(gate: &mut [f32], up: &[f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { elementwise::swiglu::<__m256>(gate, up) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn add(x: &mut [f32], y: &[f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { elementwise::add::<__m256>(x, y) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { attention::attend::<__m256, 2, 3>(chunk, scores, running) }
+}

@@ -1,0 +1,201 @@
+//! AVX-512F: Intel Skylake-SP (2017), AMD Zen 4 (2022) and later. Sixteen lanes, 32 registers.
+//!
+//! Not here: the algorithms (`generic/`); this file gives them lanes and the tile that fits the registers: 3 x 4 outputs of two chains each
+//! are 24 accumulators, with three weights and an activation beside them.
+
+use core::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use crate::block::{Element, cast};
+use crate::dispatch::{Isa, Kernels};
+use crate::dtype::by_dtype;
+use crate::generic::attention::{Chunk, Running};
+use crate::generic::matmul::Widen;
+use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::vector::Vector;
+use crate::view::MatMut;
+
+pub(crate) const KERNELS: Kernels = Kernels {
+    isa: Isa::Avx512,
+    has_bf16_dot: false,
+    matmul_f32: by_dtype!(matmul_f32),
+    matmul_bf16: by_dtype!(matmul_bf16),
+    rmsnorm,
+    rope,
+    swiglu,
+    add,
+    attend,
+};
+
+/// Whether this CPU, and the system on it, can run the kernels of this file.
+pub(crate) fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
+}
+
+// SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller; loads and stores are the
+// unaligned ones and touch exactly LANES elements.
+unsafe impl Vector for __m512 {
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(p: *const f16) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const bf16) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_storeu_ps(p, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_add_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_sub_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_mul_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_div_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_fmadd_ps(self, a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_max_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_min_ps(self, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn exp2_integer(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            {
+                let n = _mm512_add_epi32(_mm512_cvtps_epi32(self), _mm512_set1_epi32(127));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<23>(n))
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn reduce_add(self) -> f32 {
+        // SAFETY: the trait's contract.
+        unsafe {
+            {
+                let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self)));
+                let a = _mm256_add_ps(_mm512_castps512_ps256(self), upper);
+                let b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+                let c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+                _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)))
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn reduce_max(self) -> f32 {
+        // SAFETY: the trait's contract.
+        unsafe {
+            {
+                let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self)));
+                let a = _mm256_max_ps(_mm512_castps512_ps256(self), upper);
+                let b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+                let c = _mm_max_ps(b, _mm_movehl_ps(b, b));
+                _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)))
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>) {
+    let w = cast::<W>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { product::matmul::<Widen<__m512, W, f32>, 3, 4>(w, x, k, out) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
+    let w = cast::<W>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { product::matmul::<Widen<__m512, W, bf16>, 3, 4>(w, x, k, out) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn rmsnorm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { norm::rmsnorm::<__m512>(x, w, eps, out) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { rotary::rope::<__m512>(x, cos, sin) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn swiglu(gate: &mut [f32], up: &[f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { elementwise::swiglu::<__m512>(gate, up) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn add(x: &mut [f32], y: &[f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { elementwise::add::<__m512>(x, y) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { attention::attend::<__m512, 3, 4>(chunk, scores, running) }
+}

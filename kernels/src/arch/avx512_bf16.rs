@@ -1,0 +1,73 @@
+//! AVX-512 with BF16: AMD Zen 4 (2022), Intel Cooper Lake (2020), Sapphire Rapids (2023) and later.
+//!
+//! It inherits the AVX-512F rung and adds the product of bf16 weights and bf16 activations by `vdpbf16ps`, which multiplies 32 pairs and
+//! adds neighbours into 16 f32 lanes. Rounding is to nearest even whatever the control register says, and denormal inputs count as zero.
+
+use core::arch::x86_64::*;
+
+use half::bf16;
+
+use crate::arch::avx512;
+use crate::block::cast;
+use crate::dispatch::{Isa, Kernels};
+use crate::dtype::DType;
+use crate::generic::matmul::{Dot, matmul};
+use crate::view::MatMut;
+
+pub(crate) const KERNELS: Kernels =
+    Kernels { isa: Isa::Avx512Bf16, has_bf16_dot: true, ..avx512::KERNELS }.with_matmul_bf16(DType::BF16, matmul_bf16_bf16);
+
+/// Whether this CPU, and the system on it, can run the kernels of this file.
+pub(crate) fn is_available() -> bool {
+    avx512::is_available() && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16")
+}
+
+/// 32 bf16 pairs at a time, both sides as they lie in memory.
+struct Dpbf16;
+
+// SAFETY: loads read 32 elements, tails the `n` that their mask names; the intrinsics need the features of this file.
+unsafe impl Dot for Dpbf16 {
+    type W = bf16;
+    type X = bf16;
+    type Acc = __m512;
+    type WReg = __m512bh;
+    type XReg = __m512bh;
+    const STEP: usize = 32;
+
+    #[inline(always)]
+    unsafe fn load_w(p: *const bf16) -> __m512bh {
+        // SAFETY: the trait's contract; both types are 512 plain bits.
+        unsafe { core::mem::transmute(_mm512_loadu_si512(p.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_w_tail(p: *const bf16, n: usize) -> __m512bh {
+        // SAFETY: the trait's contract; masked-out elements are not touched, and both types are 512 plain bits.
+        unsafe { core::mem::transmute(_mm512_maskz_loadu_epi16((1u32 << n) - 1, p.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_x(p: *const bf16) -> __m512bh {
+        // SAFETY: the trait's contract.
+        unsafe { Self::load_w(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_x_tail(p: *const bf16, n: usize) -> __m512bh {
+        // SAFETY: the trait's contract.
+        unsafe { Self::load_w_tail(p, n) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(acc: __m512, w: __m512bh, x: __m512bh) -> __m512 {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_dpbf16_ps(acc, w, x) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn matmul_bf16_bf16(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
+    let w = cast::<bf16>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { matmul::<Dpbf16, 3, 4>(w, x, k, out) }
+}

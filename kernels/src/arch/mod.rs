@@ -1,0 +1,13 @@
+//! One file for each rung of the ladder: which vectors it has, and its table of kernels.
+//!
+//! Not here: algorithms (`generic/`) and the choice among the rungs (`dispatch.rs`).
+
+pub(crate) mod portable;
+pub(crate) mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_bf16;

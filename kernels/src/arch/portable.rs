@@ -1,0 +1,159 @@
+//! The portable rung: eight lanes by the `wide` crate, on any CPU. The only file that names `wide`.
+//!
+//! `wide` chooses instructions when it is built, so on x86-64 these are two SSE2 halves without fused multiply-add: this is the rung for
+//! CPUs that no other file covers, and not a way to AVX2.
+
+use half::{bf16, f16};
+use wide::{CmpGt, CmpLt, f32x8};
+
+use crate::block::{Element, cast};
+use crate::dispatch::{Isa, Kernels};
+use crate::dtype::by_dtype;
+use crate::generic::attention::{Chunk, Running};
+use crate::generic::matmul::Widen;
+use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::vector::Vector;
+use crate::view::MatMut;
+
+pub(crate) const KERNELS: Kernels = Kernels {
+    isa: Isa::Portable,
+    has_bf16_dot: false,
+    matmul_f32: by_dtype!(matmul_f32),
+    matmul_bf16: by_dtype!(matmul_bf16),
+    rmsnorm,
+    rope,
+    swiglu,
+    add,
+    attend,
+};
+
+// SAFETY: plain Rust on arrays needs no CPU feature; loads and stores go through unaligned copies of LANES elements.
+unsafe impl Vector for f32x8 {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        f32x8::splat(x)
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: eight elements are readable (the trait's contract).
+        f32x8::new(unsafe { p.cast::<[f32; 8]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(p: *const f16) -> Self {
+        // SAFETY: eight elements are readable (the trait's contract).
+        f32x8::new(unsafe { p.cast::<[f16; 8]>().read_unaligned() }.map(f16::to_f32))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const bf16) -> Self {
+        // SAFETY: eight elements are readable (the trait's contract).
+        let bits = unsafe { p.cast::<[u16; 8]>().read_unaligned() };
+        f32x8::new(bits.map(|b| f32::from_bits(u32::from(b) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: eight elements are writable (the trait's contract).
+        unsafe { p.cast::<[f32; 8]>().write_unaligned(self.to_array()) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        self + b
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        self - b
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        self * b
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, b: Self) -> Self {
+        self / b
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        f32x8::mul_add(self, a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, b: Self) -> Self {
+        self.simd_gt(b).blend(self, b)
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, b: Self) -> Self {
+        self.simd_lt(b).blend(self, b)
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // Adding and taking away 1.5 · 2²³ leaves an integer, ties to even, for |x| < 2²²: exp's arguments are below 128.
+        const MAGIC: f32 = 12_582_912.0;
+        (self + f32x8::splat(MAGIC)) - f32x8::splat(MAGIC)
+    }
+
+    #[inline(always)]
+    unsafe fn exp2_integer(self) -> Self {
+        f32x8::new(self.to_array().map(|n| f32::from_bits(((n as i32 + 127) << 23) as u32)))
+    }
+
+    #[inline(always)]
+    unsafe fn reduce_add(self) -> f32 {
+        let a = self.to_array();
+        let b = [a[0] + a[4], a[1] + a[5], a[2] + a[6], a[3] + a[7]];
+        (b[0] + b[2]) + (b[1] + b[3])
+    }
+
+    #[inline(always)]
+    unsafe fn reduce_max(self) -> f32 {
+        self.to_array().into_iter().fold(f32::NEG_INFINITY, |m, x| if x > m || x.is_nan() { x } else { m })
+    }
+}
+
+fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>) {
+    let w = cast::<W>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { product::matmul::<Widen<f32x8, W, f32>, 1, 2>(w, x, k, out) }
+}
+
+fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
+    let w = cast::<W>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { product::matmul::<Widen<f32x8, W, bf16>, 1, 2>(w, x, k, out) }
+}
+
+fn rmsnorm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { norm::rmsnorm::<f32x8>(x, w, eps, out) }
+}
+
+fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { rotary::rope::<f32x8>(x, cos, sin) }
+}
+
+fn swiglu(gate: &mut [f32], up: &[f32]) {
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { elementwise::swiglu::<f32x8>(gate, up) }
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { elementwise::add::<f32x8>(x, y) }
+}
+
+fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { attention::attend::<f32x8, 1, 2>(chunk, scores, running) }
+}

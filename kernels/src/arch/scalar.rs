@@ -1,0 +1,93 @@
+//! The oracle: every kernel as plain loops, for reading and for testing the others against. Never optimised.
+//!
+//! Sums are taken in f64, so that what a test measures is the error of the kernel under test. Not here: vectors, tiles, blocking.
+
+use half::bf16;
+
+use crate::block::{Element, cast};
+use crate::dispatch::{Isa, Kernels};
+use crate::dtype::by_dtype;
+use crate::generic::attention::{Chunk, Running};
+use crate::view::MatMut;
+
+pub(crate) const KERNELS: Kernels = Kernels {
+    isa: Isa::Scalar,
+    has_bf16_dot: false,
+    matmul_f32: by_dtype!(matmul_f32),
+    matmul_bf16: by_dtype!(matmul_bf16),
+    rmsnorm,
+    rope,
+    swiglu,
+    add,
+    attend,
+};
+
+fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>) {
+    matmul(cast::<W>(w).expect("checked by dispatch"), x, k, out);
+}
+
+fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
+    matmul(cast::<W>(w).expect("checked by dispatch"), x, k, out);
+}
+
+/// w: (n, k); x: (m, k); out: (m, n)
+fn matmul<W: Element, X: Element>(w: &[W], x: &[X], k: usize, mut out: MatMut<'_>) {
+    for t in 0..out.rows() {
+        for r in 0..out.cols() {
+            let pairs = w[r * k..][..k].iter().zip(&x[t * k..][..k]);
+            let sum: f64 = pairs.map(|(w, x)| f64::from(w.to_f32()) * f64::from(x.to_f32())).sum();
+            out.row_mut(t)[r] = sum as f32;
+        }
+    }
+}
+
+fn rmsnorm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+    let mean = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / x.len() as f64;
+    let scale = 1.0 / (mean + f64::from(eps)).sqrt();
+    for i in 0..x.len() {
+        out[i] = (f64::from(x[i]) * scale * f64::from(w[i])) as f32;
+    }
+}
+
+fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let h = cos.len();
+    for i in 0..h {
+        let (a, b) = (f64::from(x[i]), f64::from(x[i + h]));
+        let (c, s) = (f64::from(cos[i]), f64::from(sin[i]));
+        x[i] = (a * c - b * s) as f32;
+        x[i + h] = (b * c + a * s) as f32;
+    }
+}
+
+fn swiglu(gate: &mut [f32], up: &[f32]) {
+    for (gate, &up) in gate.iter_mut().zip(up) {
+        let g = f64::from(*gate);
+        *gate = (g / (1.0 + libm::exp(-g)) * f64::from(up)) as f32;
+    }
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    for (x, &y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
+    let d = chunk.head_dim;
+    let n = chunk.k.len() / d;
+    matmul(chunk.k, chunk.q, d, MatMut::new(scores, n));
+    for (row, &(start, end)) in chunk.visible.iter().enumerate() {
+        let p = &scores[row * n..][start..end.max(start)];
+        let score = |j: usize| f64::from(p[j]) * f64::from(chunk.scale);
+        let Some(max) = (0..p.len()).map(score).reduce(f64::max) else { continue };
+        let (old, new) = (f64::from(running.max[row]), max.max(f64::from(running.max[row])));
+        let keep = libm::exp(old - new);
+        let sum: f64 = (0..p.len()).map(|j| libm::exp(score(j) - new)).sum();
+        running.max[row] = new as f32;
+        running.sum[row] = (f64::from(running.sum[row]) * keep + sum) as f32;
+        for (c, acc) in running.acc[row * d..][..d].iter_mut().enumerate() {
+            let values: f64 = (0..p.len()).map(|j| libm::exp(score(j) - new) * f64::from(chunk.v[(start + j) * d + c])).sum();
+            *acc = (f64::from(*acc) * keep + values) as f32;
+        }
+    }
+}

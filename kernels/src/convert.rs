@@ -1,0 +1,40 @@
+//! Conversions between f32 and storage formats, exact or rounded once: rows of an embedding, activations in bf16.
+//!
+//! Not here: products, which widen their operands themselves. These loops are plain: they touch each element once, beside products that
+//! touch it thousands of times.
+
+use half::bf16;
+
+use crate::block::{Block, cast};
+use crate::dtype::{DType, DTypeVisitor};
+
+/// Decodes blocks of `dtype`. bytes: whole blocks, aligned for the format; out: (n,) where n is the number of elements in `bytes`
+pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) {
+    struct Decode<'a>(&'a [u8], &'a mut [f32]);
+
+    impl DTypeVisitor for Decode<'_> {
+        type Output = ();
+
+        fn visit<B: Block>(self) {
+            let blocks = cast::<B>(self.0).expect("whole, aligned blocks");
+            assert_eq!(self.1.len(), blocks.len() * B::LEN, "elements of {}", B::DTYPE);
+            for (block, out) in blocks.iter().zip(self.1.chunks_exact_mut(B::LEN)) {
+                block.decode(out);
+            }
+        }
+    }
+
+    dtype.visit(Decode(bytes, out));
+}
+
+/// Rounds to bf16, to nearest, ties to even; a NaN stays a NaN. x, out: (n,)
+pub fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
+    assert_eq!(x.len(), out.len(), "round_to_bf16");
+    for (x, out) in x.iter().zip(out) {
+        let bits = x.to_bits();
+        let rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+        // A NaN may carry into the exponent or the sign: give it a quiet bit instead.
+        let bits = if x.is_nan() { (bits >> 16) | 0x40 } else { rounded };
+        *out = bf16::from_bits(bits as u16);
+    }
+}

@@ -1,0 +1,240 @@
+//! The ladder of instruction sets, the table of kernels of each, and the checked entry points.
+//!
+//! A [`Kernels`] is chosen once and passed as a value. Its fields are private and [`Kernels::for_isa`] is the only way to one, so holding
+//! it proves that the CPU can run it. Not here: threads, allocation, errors: a wrong shape is a bug, and panics.
+
+use core::fmt;
+use core::str::FromStr;
+
+use half::bf16;
+
+use crate::arch;
+use crate::dtype::DType;
+use crate::generic::attention::{Chunk, Running};
+use crate::view::MatMut;
+
+/// A rung of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain loops: the oracle.
+    Scalar,
+    /// Eight lanes by the `wide` crate, on any CPU.
+    Portable,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// AVX-512F.
+    Avx512,
+    /// AVX-512F, BW and BF16.
+    Avx512Bf16,
+}
+
+impl Isa {
+    /// Every rung, the best last.
+    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+
+    /// The name by which `--isa` calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512_bf16",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = UnknownIsa;
+
+    fn from_str(s: &str) -> Result<Isa, UnknownIsa> {
+        Isa::ALL.iter().copied().find(|isa| isa.name() == s).ok_or(UnknownIsa)
+    }
+}
+
+/// The name of no rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownIsa;
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected one of")?;
+        for (i, isa) in Isa::ALL.iter().enumerate() {
+            write!(f, "{} {isa}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for UnknownIsa {}
+
+/// A rung, how to see whether this CPU has it, and its kernels.
+struct Rung {
+    is_available: fn() -> bool,
+    kernels: Kernels,
+}
+
+/// What this build has, the best last. To add an ISA, add a line here.
+const LADDER: &[Rung] = &[
+    Rung { is_available: || true, kernels: arch::scalar::KERNELS },
+    Rung { is_available: || true, kernels: arch::portable::KERNELS },
+    #[cfg(target_arch = "x86_64")]
+    Rung { is_available: arch::avx2::is_available, kernels: arch::avx2::KERNELS },
+    #[cfg(target_arch = "x86_64")]
+    Rung { is_available: arch::avx512::is_available, kernels: arch::avx512::KERNELS },
+    #[cfg(target_arch = "x86_64")]
+    Rung { is_available: arch::avx512_bf16::is_available, kernels: arch::avx512_bf16::KERNELS },
+];
+
+/// Activations of a matrix product, in the compute type of the run.
+#[derive(Clone, Copy)]
+pub enum Activations<'a> {
+    /// Exact f32 arithmetic.
+    F32(&'a [f32]),
+    /// Rounded to bf16 once; products and sums are f32.
+    Bf16(&'a [bf16]),
+}
+
+impl Activations<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Activations::F32(x) => x.len(),
+            Activations::Bf16(x) => x.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+pub(crate) type MatmulF32 = unsafe fn(&[u8], &[f32], usize, MatMut<'_>);
+pub(crate) type MatmulBf16 = unsafe fn(&[u8], &[bf16], usize, MatMut<'_>);
+
+/// The kernels of one ISA.
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    pub(crate) isa: Isa,
+    pub(crate) has_bf16_dot: bool,
+    pub(crate) matmul_f32: [MatmulF32; DType::COUNT],
+    pub(crate) matmul_bf16: [MatmulBf16; DType::COUNT],
+    pub(crate) rmsnorm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32]),
+    pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) attend: unsafe fn(&Chunk<'_>, &mut [f32], &mut Running<'_>),
+}
+
+impl Kernels {
+    /// The kernels of `isa`, if this CPU can run them.
+    pub fn for_isa(isa: Isa) -> Option<Kernels> {
+        LADDER.iter().find(|rung| rung.kernels.isa == isa && (rung.is_available)()).map(|rung| rung.kernels)
+    }
+
+    /// The best kernels that this CPU can run.
+    pub fn detect() -> Kernels {
+        let best = LADDER.iter().rfind(|rung| (rung.is_available)()).expect("the scalar rung is always available");
+        best.kernels
+    }
+
+    /// The kernels of every ISA that this CPU can run, the best last.
+    pub fn available() -> impl Iterator<Item = Kernels> {
+        LADDER.iter().filter(|rung| (rung.is_available)()).map(|rung| rung.kernels)
+    }
+
+    /// The rung.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Whether bf16 activations are multiplied by bf16 weights natively, and so faster than f32.
+    pub fn has_bf16_dot(&self) -> bool {
+        self.has_bf16_dot
+    }
+
+    /// Replaces the product of weights of one format with bf16 activations.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 rungs override a format so far"))]
+    pub(crate) const fn with_matmul_bf16(mut self, dtype: DType, kernel: MatmulBf16) -> Kernels {
+        self.matmul_bf16[dtype as usize] = kernel;
+        self
+    }
+
+    /// `out = x · wᵀ`. Each output's sum over k has an order that k and the ISA fix.
+    ///
+    /// w: (n, k) row-major blocks of `dtype`, aligned for it; x: (m, k) row-major; out: (m, n)
+    pub fn matmul(&self, dtype: DType, w: &[u8], x: Activations<'_>, k: usize, out: MatMut<'_>) {
+        assert!(k > 0, "a product over no elements");
+        let expected = dtype.row_bytes(k).and_then(|row| row.checked_mul(out.cols()));
+        assert_eq!(Some(w.len()), expected, "weights of ({}, {k}) {dtype}", out.cols());
+        assert!((w.as_ptr() as usize).is_multiple_of(dtype.alignment()), "weights are not aligned for {dtype}");
+        assert_eq!(x.len(), out.rows() * k, "activations of ({}, {k})", out.rows());
+        // SAFETY: the shapes and the alignment were just checked, and holding `self` proves the CPU's features.
+        unsafe {
+            match x {
+                Activations::F32(x) => self.matmul_f32[dtype as usize](w, x, k, out),
+                Activations::Bf16(x) => self.matmul_bf16[dtype as usize](w, x, k, out),
+            }
+        }
+    }
+
+    /// `out = w · x / √(mean(x²) + eps)`. x, w, out: (n,), n > 0
+    pub fn rmsnorm(&self, x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+        assert!(
+            !x.is_empty() && x.len() == w.len() && x.len() == out.len(),
+            "rmsnorm of {}, {}, {}",
+            x.len(),
+            w.len(),
+            out.len()
+        );
+        // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+        unsafe { (self.rmsnorm)(x, w, eps, out) }
+    }
+
+    /// Rotates each pair (x[i], x[i + h]) by the angle whose cosine and sine are given, in place. x: (2·h,); cos, sin: (h,)
+    pub fn rope(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert!(x.len() == 2 * cos.len() && cos.len() == sin.len(), "rope of {}, {}, {}", x.len(), cos.len(), sin.len());
+        // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+        unsafe { (self.rope)(x, cos, sin) }
+    }
+
+    /// `gate = silu(gate) · up`. gate, up: (n,)
+    pub fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
+        assert_eq!(gate.len(), up.len(), "swiglu");
+        // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+        unsafe { (self.swiglu)(gate, up) }
+    }
+
+    /// `x += y`. x, y: (n,)
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "add");
+        // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+        unsafe { (self.add)(x, y) }
+    }
+
+    /// Merges the attention of query rows over one chunk of positions into their running results. scores: (rows, n), scratch
+    pub fn attend(&self, chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
+        let (d, rows) = (chunk.head_dim, chunk.visible.len());
+        assert!(d > 0 && chunk.k.len().is_multiple_of(d) && !chunk.k.is_empty(), "keys of (n, {d})");
+        let n = chunk.k.len() / d;
+        assert!(chunk.v.len() == n * d && chunk.q.len() == rows * d, "values of ({n}, {d}), queries of ({rows}, {d})");
+        assert!(chunk.visible.iter().all(|&(_, end)| end <= n), "visible positions beyond {n}");
+        assert!(scores.len() == rows * n && running.max.len() == rows && running.sum.len() == rows, "scratch of ({rows}, {n})");
+        assert_eq!(running.acc.len(), rows * d, "accumulators of ({rows}, {d})");
+        // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+        unsafe { (self.attend)(chunk, scores, running) }
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kernels({})", self.isa)
+    }
+}

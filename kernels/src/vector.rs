@@ -1,0 +1,54 @@
+//! `Vector`: the few lane operations that the algorithms in `generic/` are written in.
+//!
+//! Not here: implementations (`arch/`), and anything an algorithm does not use. Lanes are always f32; narrower storage is widened by
+//! the load, exactly.
+
+use half::{bf16, f16};
+
+/// A register (or a few) of f32 lanes.
+///
+/// # Safety
+/// Every method may only be called where the CPU has the features of the implementing ISA; pointers must be readable (or writable) for
+/// `LANES` elements, at any alignment. Implementations are `#[inline(always)]`, so that they take on the features of the kernel that
+/// they are inlined into.
+#[allow(clippy::missing_safety_doc, reason = "the contract is the same for all methods and stands on the trait")]
+pub unsafe trait Vector: Copy {
+    /// Number of f32 lanes, at most [`MAX_LANES`].
+    const LANES: usize;
+
+    /// All lanes `x`.
+    unsafe fn splat(x: f32) -> Self;
+    /// Loads `LANES` f32.
+    unsafe fn load(p: *const f32) -> Self;
+    /// Loads `LANES` f16, widened.
+    unsafe fn load_f16(p: *const f16) -> Self;
+    /// Loads `LANES` bf16, widened.
+    unsafe fn load_bf16(p: *const bf16) -> Self;
+    /// Stores `LANES` f32.
+    unsafe fn store(self, p: *mut f32);
+    /// `self + b`
+    unsafe fn add(self, b: Self) -> Self;
+    /// `self - b`
+    unsafe fn sub(self, b: Self) -> Self;
+    /// `self * b`
+    unsafe fn mul(self, b: Self) -> Self;
+    /// `self / b`
+    unsafe fn div(self, b: Self) -> Self;
+    /// `self * a + b`; rounded once where the ISA has fused multiply-add.
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+    /// The larger of each lane; where either is NaN, `b`.
+    unsafe fn max(self, b: Self) -> Self;
+    /// The smaller of each lane; where either is NaN, `b`.
+    unsafe fn min(self, b: Self) -> Self;
+    /// Each lane rounded to the nearest integer, ties to even.
+    unsafe fn round(self) -> Self;
+    /// 2 to the power of each lane, which must be an integer in -126..=127.
+    unsafe fn exp2_integer(self) -> Self;
+    /// The sum of all lanes, always by the same tree: halves are added until one lane is left.
+    unsafe fn reduce_add(self) -> f32;
+    /// The largest lane.
+    unsafe fn reduce_max(self) -> f32;
+}
+
+/// The widest vector of any ISA, in f32 lanes: the size of the buffers that pad tails.
+pub const MAX_LANES: usize = 16;
