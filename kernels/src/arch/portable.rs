@@ -4,7 +4,7 @@
 //! CPUs that no other file covers, and not a way to AVX2.
 
 use half::{bf16, f16};
-use wide::{CmpGt, CmpLt, f32x8};
+use wide::f32x8;
 
 use crate::block::{Element, cast};
 use crate::dispatch::{Isa, Kernels};
@@ -88,12 +88,12 @@ unsafe impl Vector for f32x8 {
 
     #[inline(always)]
     unsafe fn max(self, b: Self) -> Self {
-        self.simd_gt(b).blend(self, b)
+        self.simd_gt(b).select(self, b)
     }
 
     #[inline(always)]
     unsafe fn min(self, b: Self) -> Self {
-        self.simd_lt(b).blend(self, b)
+        self.simd_lt(b).select(self, b)
     }
 
     #[inline(always)]
