@@ -1,1 +1,29 @@
-//! Untrusted bytes to named tensors, metadata and tokenizers.
+//! Untrusted bytes to named tensors, settings and tokenizers.
+//!
+//! The one way in is [`open`]. What comes out has been checked: every tensor lies within its file and is as long as its shape says;
+//! every setting has the type that was asked for. What does not pass is a [`LoadError`]: one line with the file, the tensor or field,
+//! what was expected and what was found.
+//!
+//! Invariants, stated as absences: this crate knows tensors, never layers; it prints nothing; it starts no threads; it never asks for
+//! memory by a number from a file that was not first compared with the file's length; and no bytes of a file can make it panic.
+
+mod buffer;
+mod checkpoint;
+mod error;
+mod extent;
+mod file;
+mod metadata;
+mod mmap;
+mod safetensors;
+mod shards;
+mod text_stream;
+mod tokenizer;
+mod tokenizer_file;
+
+pub use checkpoint::{Checkpoint, OpenOptions, Tensor, TensorFile, open, open_safetensors, static_safetensors};
+pub use error::{Fault, LoadError};
+pub use metadata::Metadata;
+pub use mmap::install_map_fault_handler;
+pub use safetensors::{OtherType, TensorType};
+pub use text_stream::TextStream;
+pub use tokenizer::Tokenizer;

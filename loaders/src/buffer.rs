@@ -1,0 +1,68 @@
+//! `Buffer`: where a file's bytes are: in a memory map, in memory of our own, or in the program itself.
+//!
+//! Not here: `unsafe` (the map is in `mmap.rs`; alignment is had by starting later in a longer vector) and any format.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::LoadError;
+use crate::file::append_exactly;
+use crate::mmap::Mapping;
+
+/// The alignment of memory of our own: a cache line, and more than any element or vector register needs.
+const ALIGNMENT: usize = 64;
+
+/// The bytes of a weight file.
+#[derive(Debug)]
+pub(crate) enum Buffer {
+    /// Mapped: pages are read when they are touched.
+    Mapped(Mapping),
+    /// Read into memory, or copied.
+    Owned(Aligned),
+    /// Part of the program.
+    Static(&'static [u8]),
+}
+
+/// Bytes in memory of our own whose first one is aligned to 64.
+#[derive(Debug)]
+pub(crate) struct Aligned {
+    /// Never grows once filled, so the bytes do not move.
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl Buffer {
+    /// All bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Buffer::Mapped(mapping) => mapping.bytes(),
+            Buffer::Owned(aligned) => aligned.bytes(),
+            Buffer::Static(bytes) => bytes,
+        }
+    }
+}
+
+impl Aligned {
+    /// Reads the next `length` bytes of `source`, the file at `path`, into aligned memory.
+    ///
+    /// # Errors
+    /// If memory is short, or the source ends early or cannot be read.
+    pub(crate) fn read(path: &Path, source: impl Read, length: usize) -> Result<Aligned, LoadError> {
+        let shortage = || LoadError::memory(path, u64::try_from(length).unwrap_or(u64::MAX));
+        let mut memory: Vec<u8> = Vec::new();
+        memory.try_reserve_exact(length.checked_add(ALIGNMENT).ok_or_else(shortage)?).map_err(|_| shortage())?;
+        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        // `align_offset` may answer "impossible" by its contract, not for bytes in practice.
+        if start >= ALIGNMENT {
+            return Err(shortage());
+        }
+        memory.resize(start, 0);
+        append_exactly(path, source, length as u64, &mut memory)?;
+        Ok(Aligned { memory, start })
+    }
+
+    /// The bytes, aligned to 64.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.memory.get(self.start..).unwrap_or_default()
+    }
+}

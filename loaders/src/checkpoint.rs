@@ -1,0 +1,463 @@
+//! `Checkpoint` and `Tensor`: a model's files behind one lookup by name.
+//!
+//! Not here: the syntax of the files (`safetensors.rs`, `shards.rs`, `metadata.rs`, `tokenizer.rs`), and what a tensor is for: this
+//! crate knows tensors, never layers.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::buffer::{Aligned, Buffer};
+use crate::error::LoadError;
+use crate::extent::Extent;
+use crate::file::{exists, open_regular, read_exactly};
+use crate::metadata::Metadata;
+use crate::mmap::Mapping;
+use crate::safetensors::{self, Entry, PREFIX_BYTES, TensorType};
+use crate::shards;
+use crate::tokenizer::Tokenizer;
+
+/// The single weight file of a folder in Hugging Face layout.
+const SINGLE_FILE: &str = "model.safetensors";
+/// The list of weight files where there are several.
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// How to open weight files.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Map the files, so that tensors are read in place. `false` reads them into memory: slower to open and the memory is taken at
+    /// once, but nothing that happens to the files afterwards matters.
+    pub mmap: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> OpenOptions {
+        OpenOptions { mmap: true }
+    }
+}
+
+/// A model on disk: its settings and its tensors.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    folder: PathBuf,
+    config: Metadata,
+    generation_config: Option<Metadata>,
+    files: Vec<Arc<WeightFile>>,
+    tensors: Tensors,
+}
+
+/// One safetensors file by itself, such as a file of reference logits.
+#[derive(Debug)]
+pub struct TensorFile {
+    file: Arc<WeightFile>,
+    tensors: Tensors,
+}
+
+/// A named tensor. Cloning is cheap: clones share the file's bytes.
+#[derive(Clone)]
+pub struct Tensor(Arc<TensorInner>);
+
+struct TensorInner {
+    name: Box<str>,
+    dtype: TensorType,
+    shape: Box<[usize]>,
+    file: Arc<WeightFile>,
+    data: Data,
+}
+
+enum Data {
+    /// In the file's buffer.
+    InPlace(Extent),
+    /// The file has it at an address that its type cannot be read from.
+    Copied(Aligned),
+}
+
+/// Tensors in the order of their names, all distinct.
+#[derive(Debug)]
+struct Tensors(Vec<Tensor>);
+
+#[derive(Debug)]
+struct WeightFile {
+    path: PathBuf,
+    buffer: Buffer,
+    /// What to compare with later; `None` where the bytes are our own.
+    opened: Option<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+/// Opens the model at `path`: a folder in Hugging Face layout (`config.json` and `model.safetensors`, or the shards that
+/// `model.safetensors.index.json` lists), or a single `.safetensors` file with `config.json` beside it.
+///
+/// # Errors
+/// If a file is missing, malformed, changes meanwhile, cannot be mapped, or does not fit in memory (`mmap: false`).
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, LoadError> {
+    let metadata = std::fs::metadata(path).map_err(|error| LoadError::os(path, "find the model", error))?;
+    let (folder, shards) = if metadata.is_dir() {
+        (path.to_owned(), open_folder(path, options)?)
+    } else {
+        refuse_gguf(path)?;
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        (folder, vec![open_safetensors(path, options)?])
+    };
+    let config = Metadata::read(&folder.join("config.json"))?;
+    let generation_path = folder.join("generation_config.json");
+    let generation_config = exists(&generation_path).then(|| Metadata::read(&generation_path)).transpose()?;
+    let files = shards.iter().map(|shard| Arc::clone(&shard.file)).collect();
+    let tensors = Tensors::merge(shards)?;
+    Ok(Checkpoint { path: path.to_owned(), folder, config, generation_config, files, tensors })
+}
+
+/// Opens one safetensors file, without any settings beside it.
+///
+/// # Errors
+/// Those of [`open`] that concern the file.
+pub fn open_safetensors(path: &Path, options: &OpenOptions) -> Result<TensorFile, LoadError> {
+    let (mut file, metadata) = open_regular(path)?;
+    let length = metadata.len();
+    if length < PREFIX_BYTES as u64 {
+        return Err(safetensors::too_short(path, length));
+    }
+    let mut prefix = [0; PREFIX_BYTES];
+    file.read_exact(&mut prefix).map_err(|error| LoadError::os(path, "read the file", error))?;
+    let header_bytes = safetensors::header_bytes(path, prefix, length)?;
+    // An owned copy, also of a mapped file: see the contract in `mmap.rs`.
+    let header = read_exactly(path, &file, header_bytes)?;
+    let data_begin = PREFIX_BYTES as u64 + header_bytes;
+    let data_bytes = usize::try_from(length - data_begin).map_err(|_| LoadError::memory(path, length))?;
+    let entries = safetensors::parse_header(path, &header, data_bytes)?;
+    drop(header);
+
+    if options.mmap {
+        let total = usize::try_from(length).map_err(|_| LoadError::memory(path, length))?;
+        let map = Mapping::new(&file, total, path).map_err(|error| map_error(path, length, error))?;
+        let opened = Opened { file, length, modified: metadata.modified().ok() };
+        let file = WeightFile { path: path.to_owned(), buffer: Buffer::Mapped(map), opened: Some(opened) };
+        TensorFile::new(file, entries, data_begin)
+    } else {
+        let data = Aligned::read(path, &file, data_bytes)?;
+        let file = WeightFile { path: path.to_owned(), buffer: Buffer::Owned(data), opened: None };
+        TensorFile::new(file, entries, 0)
+    }
+}
+
+/// Reads a safetensors file that is in memory: part of the program, say. `path` stands for it in messages.
+///
+/// # Errors
+/// Those of [`open_safetensors`] that concern the content.
+pub fn static_safetensors(path: &Path, bytes: &'static [u8]) -> Result<TensorFile, LoadError> {
+    let length = bytes.len() as u64;
+    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
+        return Err(safetensors::too_short(path, length));
+    };
+    let header_bytes = safetensors::header_bytes(path, *prefix, length)?;
+    let Some((header, data)) = usize::try_from(header_bytes).ok().and_then(|n| rest.split_at_checked(n)) else {
+        return Err(safetensors::too_short(path, length));
+    };
+    let entries = safetensors::parse_header(path, header, data.len())?;
+    let file = WeightFile { path: path.to_owned(), buffer: Buffer::Static(data), opened: None };
+    TensorFile::new(file, entries, 0)
+}
+
+impl Checkpoint {
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `config.json`.
+    pub fn config(&self) -> &Metadata {
+        &self.config
+    }
+
+    /// `generation_config.json`, if the model has one.
+    pub fn generation_config(&self) -> Option<&Metadata> {
+        self.generation_config.as_ref()
+    }
+
+    /// The tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
+    /// All tensors, in the order of their names.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.0.iter()
+    }
+
+    /// Number of tensors.
+    pub fn n_tensors(&self) -> usize {
+        self.tensors.0.len()
+    }
+
+    /// Bytes of all tensors together.
+    pub fn weight_bytes(&self) -> u64 {
+        self.tensors().map(|tensor| tensor.bytes().len() as u64).sum()
+    }
+
+    /// The files that hold the tensors.
+    pub fn weight_files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// Reads `tokenizer.json` and `tokenizer_config.json`. They are not read before: a comparison of logits needs neither.
+    ///
+    /// # Errors
+    /// If `tokenizer.json` is missing or either file is malformed.
+    pub fn tokenizer(&self) -> Result<Tokenizer, LoadError> {
+        Tokenizer::open(&self.folder)
+    }
+
+    /// Compares the mapped files with what they were when they were opened.
+    ///
+    /// # Errors
+    /// If the length or the modification time of one differs ([`Fault::Io`](crate::Fault::Io)).
+    pub fn verify_unchanged(&self) -> Result<(), LoadError> {
+        self.files.iter().try_for_each(|file| file.verify_unchanged())
+    }
+
+    /// The error for a tensor that the model needs and no file has.
+    pub fn missing_tensor(&self, name: &str) -> LoadError {
+        // With one file, name it; with shards, the folder they are in.
+        let path = match self.files.as_slice() {
+            [file] => &file.path,
+            _ => &self.folder,
+        };
+        LoadError::tensor(path, name, "a tensor of this name", "nothing")
+    }
+}
+
+impl TensorFile {
+    /// Makes tensors of checked entries; `data_begin` is where the data section begins in the file's buffer.
+    fn new(file: WeightFile, entries: Vec<Entry>, data_begin: u64) -> Result<TensorFile, LoadError> {
+        let file = Arc::new(file);
+        let mut tensors = Vec::new();
+        let shortage = || LoadError::memory(&file.path, entries.len() as u64 * size_of::<Tensor>() as u64);
+        tensors.try_reserve_exact(entries.len()).map_err(|_| shortage())?;
+        for entry in entries {
+            tensors.push(Tensor::new(&file, entry, data_begin)?);
+        }
+        Ok(TensorFile { file, tensors: Tensors(tensors) })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// The tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
+    /// All tensors, in the order of their names.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.0.iter()
+    }
+
+    /// The error for a tensor that is needed and not there.
+    pub fn missing_tensor(&self, name: &str) -> LoadError {
+        LoadError::tensor(&self.file.path, name, "a tensor of this name", "nothing")
+    }
+}
+
+impl Tensors {
+    /// All tensors of several files.
+    fn merge(files: Vec<TensorFile>) -> Result<Tensors, LoadError> {
+        let mut all: Vec<Tensor> = Vec::new();
+        for file in files {
+            if all.is_empty() {
+                all = file.tensors.0;
+            } else {
+                all.extend(file.tensors.0);
+            }
+        }
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        match all.iter().zip(all.iter().skip(1)).find(|(a, b)| a.name() == b.name()) {
+            Some((first, second)) => {
+                Err(second.error("the tensor in one file", format_args!("it in {}, too", file_name(first.file()))))
+            }
+            None => Ok(Tensors(all)),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Tensor> {
+        let found = self.0.binary_search_by(|tensor| tensor.name().cmp(name)).ok()?;
+        self.0.get(found)
+    }
+}
+
+impl Tensor {
+    fn new(file: &Arc<WeightFile>, entry: Entry, data_begin: u64) -> Result<Tensor, LoadError> {
+        let Entry { name, dtype, shape, extent } = entry;
+        let shifted = usize::try_from(data_begin).ok().and_then(|begin| extent.shifted(begin));
+        let bytes = shifted.and_then(|extent| Some((extent, file.buffer.bytes().get(extent.range())?)));
+        // The extent was checked against the length of this very data section.
+        let Some((extent, bytes)) = bytes else {
+            return Err(LoadError::tensor(&file.path, &name, "its bytes within the file", "fewer"));
+        };
+        let data = if dtype.alignment() > 1 && bytes.as_ptr().align_offset(dtype.alignment()) != 0 {
+            Data::Copied(file.copy(extent)?)
+        } else {
+            Data::InPlace(extent)
+        };
+        Ok(Tensor(Arc::new(TensorInner { name, dtype, shape, file: Arc::clone(file), data })))
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> TensorType {
+        self.0.dtype
+    }
+
+    /// The dimensions, slowest first; none for a single number.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    /// The file that the tensor is in.
+    pub fn file(&self) -> &Path {
+        &self.0.file.path
+    }
+
+    /// The elements as they lie in the file, little-endian and row-major. For a weight type, the first byte is aligned for it.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.0.data {
+            Data::InPlace(extent) => self.0.file.buffer.bytes().get(extent.range()).unwrap_or_default(),
+            Data::Copied(copy) => copy.bytes(),
+        }
+    }
+
+    /// The elements of an `I64` tensor.
+    ///
+    /// # Errors
+    /// If it has another type, or memory is short.
+    pub fn to_i64(&self) -> Result<Vec<i64>, LoadError> {
+        match self.dtype() {
+            TensorType::I64 => self.elements(i64::from_le_bytes),
+            other => Err(self.error("dtype I64", other)),
+        }
+    }
+
+    /// The elements of an `F32` tensor.
+    ///
+    /// # Errors
+    /// If it has another type, or memory is short.
+    pub fn to_f32(&self) -> Result<Vec<f32>, LoadError> {
+        match self.dtype() {
+            TensorType::Weights(infer_kernels::DType::F32) => self.elements(f32::from_le_bytes),
+            other => Err(self.error("dtype F32", other)),
+        }
+    }
+
+    /// The error that says that this tensor is not what was expected of it.
+    pub fn error(&self, expected: impl fmt::Display, found: impl fmt::Display) -> LoadError {
+        LoadError::tensor(self.file(), self.name(), expected, found)
+    }
+
+    fn elements<const N: usize, T>(&self, decode: impl Fn([u8; N]) -> T) -> Result<Vec<T>, LoadError> {
+        let (elements, _) = self.bytes().as_chunks::<N>();
+        let mut decoded = Vec::new();
+        let bytes = self.bytes().len() as u64;
+        decoded.try_reserve_exact(elements.len()).map_err(|_| LoadError::memory(self.file(), bytes))?;
+        decoded.extend(elements.iter().map(|&element| decode(element)));
+        Ok(decoded)
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor('{}', {}, {:?})", self.name(), self.dtype(), self.shape())
+    }
+}
+
+impl WeightFile {
+    /// Copies a tensor to aligned memory. Of a mapped file it reads the file, not the map: the pages of the map would stay
+    /// resident beside the copy.
+    fn copy(&self, extent: Extent) -> Result<Aligned, LoadError> {
+        match &self.opened {
+            Some(Opened { file, .. }) => {
+                let mut file = file;
+                file.seek(SeekFrom::Start(extent.begin() as u64))
+                    .map_err(|error| LoadError::os(&self.path, "read the file", error))?;
+                Aligned::read(&self.path, file, extent.len())
+            }
+            None => {
+                let bytes = self.buffer.bytes().get(extent.range()).unwrap_or_default();
+                Aligned::read(&self.path, bytes, extent.len())
+            }
+        }
+    }
+
+    fn verify_unchanged(&self) -> Result<(), LoadError> {
+        let Some(opened) = &self.opened else {
+            return Ok(());
+        };
+        let now = opened.file.metadata().map_err(|error| LoadError::os(&self.path, "read the file's size", error))?;
+        if now.len() != opened.length {
+            let found = format_args!("{} bytes instead of {}", now.len(), opened.length);
+            return Err(LoadError::changed(&self.path, found));
+        }
+        if now.modified().ok() != opened.modified {
+            return Err(LoadError::changed(&self.path, "a newer modification time"));
+        }
+        Ok(())
+    }
+}
+
+/// The weight files of a folder: the single file if there is one, else the shards; that order is Hugging Face's.
+fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Vec<TensorFile>, LoadError> {
+    let single = folder.join(SINGLE_FILE);
+    if exists(&single) {
+        return Ok(vec![open_safetensors(&single, options)?]);
+    }
+    let index = folder.join(INDEX_FILE);
+    if exists(&index) {
+        return shards::open(folder, &index, options);
+    }
+    let found = if exists(&folder.join("pytorch_model.bin")) || exists(&folder.join("pytorch_model.bin.index.json")) {
+        "pytorch_model.bin only, whose format can run code: convert it to safetensors"
+    } else {
+        "neither"
+    };
+    Err(LoadError::file(folder, format_args!("{SINGLE_FILE} or {INDEX_FILE} in the folder"), found))
+}
+
+/// GGUF files are recognised, so that the message is not one about safetensors headers.
+fn refuse_gguf(path: &Path) -> Result<(), LoadError> {
+    let (mut file, _) = open_regular(path)?;
+    let mut magic = [0; 4];
+    match file.read_exact(&mut magic) {
+        Ok(()) if &magic == b"GGUF" => {
+            Err(LoadError::file(path, "a safetensors file or a folder", "a GGUF file, not supported yet"))
+        }
+        // A file that is too short, or fails again, is reported by whoever reads it next.
+        _ => Ok(()),
+    }
+}
+
+fn map_error(path: &Path, length: u64, error: std::io::Error) -> LoadError {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(libc::ENOMEM) {
+        return LoadError::memory(path, length);
+    }
+    let _ = length;
+    LoadError::os(path, "map the file", error)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

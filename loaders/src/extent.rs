@@ -1,0 +1,117 @@
+//! `Extent`: a range of bytes in a file that was checked when it was made. Every parser makes its ranges here.
+//!
+//! Not here: reading the bytes, and alignment (a misaligned tensor is legal; `safetensors.rs` copies it).
+
+use std::fmt;
+use std::ops::Range;
+
+/// A range of bytes `begin..end` that lies within a buffer whose length was known when the extent was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Extent {
+    begin: usize,
+    end: usize,
+}
+
+/// Why a range is not a valid extent. Its `Display` has the form `expected A, found B` of the parts below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadExtent {
+    /// What a valid file would say.
+    pub expected: String,
+    /// What the file says.
+    pub found: String,
+}
+
+impl Extent {
+    /// The bytes `begin..end` of a buffer of `limit` bytes.
+    ///
+    /// # Errors
+    /// If `begin > end`, or `end > limit`.
+    pub(crate) fn new(begin: u64, end: u64, limit: usize) -> Result<Extent, BadExtent> {
+        if begin > end {
+            return Err(BadExtent::new("offsets in order", format_args!("begin {begin} after end {end}")));
+        }
+        match (usize::try_from(begin), usize::try_from(end)) {
+            (Ok(begin), Ok(end)) if end <= limit => Ok(Extent { begin, end }),
+            _ => Err(BadExtent::new(format_args!("an end within the {limit} bytes of data"), format_args!("end {end}"))),
+        }
+    }
+
+    /// The bytes `begin..end` of a buffer of `limit` bytes, which hold a tensor of `shape` with `bits` bits per element.
+    ///
+    /// # Errors
+    /// Those of [`Extent::new`], and if the tensor's size overflows, is no whole number of bytes or differs from the range's.
+    pub(crate) fn of_tensor(begin: u64, end: u64, limit: usize, shape: &[u64], bits: usize) -> Result<Extent, BadExtent> {
+        let extent = Extent::new(begin, end, limit)?;
+        let size = tensor_bytes(shape, bits)?;
+        if size != extent.len() {
+            return Err(BadExtent::new(
+                format_args!("{size} bytes for shape {}", Shape(shape)),
+                format_args!("{} bytes (offsets {begin} to {end})", extent.len()),
+            ));
+        }
+        Ok(extent)
+    }
+
+    /// Number of bytes.
+    pub(crate) fn len(self) -> usize {
+        self.end - self.begin
+    }
+
+    /// First byte.
+    pub(crate) fn begin(self) -> usize {
+        self.begin
+    }
+
+    /// One past the last byte.
+    pub(crate) fn end(self) -> usize {
+        self.end
+    }
+
+    /// The range, for slicing a buffer that has at least the length the extent was checked against.
+    pub(crate) fn range(self) -> Range<usize> {
+        self.begin..self.end
+    }
+
+    /// The same extent in a buffer in which `start` bytes precede the one it was checked against; `None` on overflow.
+    pub(crate) fn shifted(self, start: usize) -> Option<Extent> {
+        Some(Extent { begin: self.begin.checked_add(start)?, end: self.end.checked_add(start)? })
+    }
+}
+
+impl BadExtent {
+    fn new(expected: impl fmt::Display, found: impl fmt::Display) -> BadExtent {
+        BadExtent { expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+/// Bytes of a tensor of `shape` with `bits` bits per element.
+fn tensor_bytes(shape: &[u64], bits: usize) -> Result<usize, BadExtent> {
+    let overflow = || BadExtent::new("a size below 2^63 bytes", format_args!("shape {}", Shape(shape)));
+    let mut elements = 1_u64;
+    for &dim in shape {
+        elements = elements.checked_mul(dim).ok_or_else(overflow)?;
+    }
+    let total = u64::try_from(bits).ok().and_then(|bits| elements.checked_mul(bits)).ok_or_else(overflow)?;
+    if !total.is_multiple_of(8) {
+        let shape = Shape(shape);
+        return Err(BadExtent::new("a whole number of bytes", format_args!("{total} bits for shape {shape}")));
+    }
+    usize::try_from(total / 8).map_err(|_| overflow())
+}
+
+/// Prints a shape as `[2, 3]`, cut after a few dimensions: a file may claim a million.
+pub(crate) struct Shape<'a, T>(pub(crate) &'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Shape<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (n, dim) in self.0.iter().enumerate() {
+            if n == 8 {
+                write!(f, ", … {} dimensions", self.0.len())?;
+                break;
+            }
+            write!(f, "{}{dim}", if n == 0 { "" } else { ", " })?;
+        }
+        f.write_str("]")
+    }
+}

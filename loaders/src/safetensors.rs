@@ -1,0 +1,299 @@
+//! A safetensors file: its header, checked, and its tensors (formats.md section 3).
+//!
+//! Not here: which tensors a model needs, and files split into shards (`shards.rs`). The header is parsed with our own visitor,
+//! not by the `safetensors` crate, whose parser lets a repeated name overwrite the first and cannot say which tensor is wrong;
+//! that crate gives the list of element types and their widths.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use ::safetensors::Dtype;
+use infer_kernels::DType;
+use serde::Deserialize;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::error::LoadError;
+use crate::extent::{BadExtent, Extent, Shape};
+
+/// The longest header that the format allows.
+pub(crate) const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// Bytes of the number at the start of the file that says how long the header is.
+pub(crate) const PREFIX_BYTES: usize = 8;
+/// The most dimensions a tensor may have. The format sets no limit; no model in use exceeds six.
+const MAX_DIMS: usize = 8;
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorType {
+    /// A type that weights may have.
+    Weights(DType),
+    /// 64-bit signed integers: token ids in a reference file.
+    I64,
+    /// A type of the format that this program does not compute with.
+    Other(OtherType),
+}
+
+/// A safetensors element type that is neither a weight type nor `I64`. It can only be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherType(Dtype);
+
+/// One tensor as the header describes it, checked.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: Box<str>,
+    pub(crate) dtype: TensorType,
+    pub(crate) shape: Box<[usize]>,
+    /// Where in the data section, which begins behind the header.
+    pub(crate) extent: Extent,
+}
+
+impl TensorType {
+    /// The alignment in bytes that computing with such elements needs; 1 where this program does not compute with them in place.
+    pub(crate) fn alignment(self) -> usize {
+        match self {
+            TensorType::Weights(dtype) => dtype.alignment(),
+            TensorType::I64 | TensorType::Other(_) => 1,
+        }
+    }
+
+    fn of(dtype: Dtype, name: &str) -> TensorType {
+        match (DType::from_safetensors(name), dtype) {
+            (Some(weights), _) => TensorType::Weights(weights),
+            (None, Dtype::I64) => TensorType::I64,
+            (None, other) => TensorType::Other(OtherType(other)),
+        }
+    }
+}
+
+/// The name that the format uses, e.g. `BF16`.
+impl fmt::Display for TensorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Not `Display` of DType, which is this program's spelling.
+            TensorType::Weights(dtype) => f.write_str(&dtype.name().to_uppercase()),
+            TensorType::I64 => f.write_str("I64"),
+            TensorType::Other(OtherType(dtype)) => write!(f, "{dtype}"),
+        }
+    }
+}
+
+/// The length of the header of a file of `file_bytes` bytes that starts with `prefix`.
+///
+/// # Errors
+/// If it exceeds the format's limit or the file.
+pub(crate) fn header_bytes(path: &Path, prefix: [u8; PREFIX_BYTES], file_bytes: u64) -> Result<u64, LoadError> {
+    let length = u64::from_le_bytes(prefix);
+    let rest = file_bytes.saturating_sub(PREFIX_BYTES as u64);
+    if length > MAX_HEADER_BYTES {
+        let expected = format_args!("a safetensors header of at most {MAX_HEADER_BYTES} bytes");
+        return Err(LoadError::file(path, expected, format_args!("a header length of {length}")));
+    }
+    if length > rest {
+        let expected = format_args!("a safetensors header within the file's {file_bytes} bytes");
+        return Err(LoadError::file(path, expected, format_args!("a header length of {length}")));
+    }
+    Ok(length)
+}
+
+/// The error for a file that is too short to have a header length.
+pub(crate) fn too_short(path: &Path, file_bytes: u64) -> LoadError {
+    LoadError::file(path, "a safetensors file of 8 bytes or more", format_args!("{file_bytes} bytes"))
+}
+
+/// Parses and checks a header for a data section of `data_bytes` bytes. The entries come back in the order of their names.
+///
+/// # Errors
+/// Whatever the format forbids, naming the tensor where there is one.
+pub(crate) fn parse_header(path: &Path, header: &[u8], data_bytes: usize) -> Result<Vec<Entry>, LoadError> {
+    if header.first() != Some(&b'{') {
+        let found = match header.first() {
+            Some(byte) => format!("a first byte of {byte:#04x}"),
+            None => "an empty header".to_owned(),
+        };
+        return Err(LoadError::file(path, "a safetensors header that begins with '{'", found));
+    }
+    let mut parser = HeaderParser { path, data_bytes, entries: Vec::new(), current: None, failure: None };
+    let mut json = serde_json::Deserializer::from_slice(header);
+    let parsed = json.deserialize_map(&mut parser).and_then(|()| json.end());
+    if let Some(failure) = parser.failure {
+        return Err(failure);
+    }
+    if let Err(error) = parsed {
+        return Err(match &parser.current {
+            Some(name) => LoadError::tensor(path, name, "a valid description in the safetensors header", error),
+            None => LoadError::file(path, "a safetensors header of valid JSON", error),
+        });
+    }
+    let mut entries = parser.entries;
+    check_layout(path, &mut entries, data_bytes)?;
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    match entries.iter().zip(entries.iter().skip(1)).find(|(a, b)| a.name == b.name) {
+        Some((repeated, _)) => Err(LoadError::tensor(path, &repeated.name, "one tensor of this name", "several")),
+        None => Ok(entries),
+    }
+}
+
+/// Sorts by position and checks that the tensors fill the data section: no hole, no overlap, nothing behind the last.
+fn check_layout(path: &Path, entries: &mut [Entry], data_bytes: usize) -> Result<(), LoadError> {
+    entries.sort_unstable_by_key(|entry| entry.extent);
+    let mut end = 0;
+    for entry in entries.iter() {
+        let begin = entry.extent.begin();
+        if begin != end {
+            let what = if begin > end { "a hole" } else { "an overlap" };
+            let expected = format_args!("offset {end}, where the tensor before ends");
+            return Err(LoadError::tensor(path, &entry.name, expected, format_args!("offset {begin}: {what}")));
+        }
+        end = entry.extent.end();
+    }
+    if end == data_bytes {
+        return Ok(());
+    }
+    let found = format!("{data_bytes} bytes: {} behind the last tensor", data_bytes - end);
+    Err(match entries.last() {
+        Some(last) => LoadError::tensor(path, &last.name, format_args!("the data to end with it, after {end} bytes"), found),
+        None => LoadError::file(path, "no data behind a header without tensors", found),
+    })
+}
+
+/// The visitor of the header's object. An error about a tensor's content goes to `failure`, because serde's would name no tensor;
+/// for errors of syntax and shape, `current` says which tensor was being read.
+struct HeaderParser<'p> {
+    path: &'p Path,
+    data_bytes: usize,
+    entries: Vec<Entry>,
+    current: Option<String>,
+    failure: Option<LoadError>,
+}
+
+impl<'de> Visitor<'de> for &mut HeaderParser<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut has_metadata = false;
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                if std::mem::replace(&mut has_metadata, true) {
+                    return Err(A::Error::custom("a second `__metadata__`"));
+                }
+                map.next_value_seed(StringMap)?;
+                continue;
+            }
+            let description = map.next_value::<Description<'de>>();
+            match description {
+                Ok(description) => match description.check(self.path, &name, self.data_bytes) {
+                    Ok(entry) => self.entries.push(entry),
+                    Err(failure) => {
+                        self.failure = Some(failure);
+                        return Err(A::Error::custom("a wrong tensor"));
+                    }
+                },
+                Err(error) => {
+                    self.current = Some(name);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tensor as the header describes it, unchecked. Unknown fields are passed over, as the reference implementation does.
+#[derive(Deserialize)]
+struct Description<'a> {
+    #[serde(borrow)]
+    dtype: Cow<'a, str>,
+    shape: Dims,
+    data_offsets: (u64, u64),
+}
+
+impl Description<'_> {
+    fn check(&self, path: &Path, name: &str, data_bytes: usize) -> Result<Entry, LoadError> {
+        let wrong = |bad: BadExtent| LoadError::tensor(path, name, bad.expected, bad.found);
+        let dtype = Dtype::deserialize(StrDeserializer::<serde::de::value::Error>::new(&self.dtype))
+            .map_err(|_| LoadError::tensor(path, name, "a dtype of the safetensors format", format_args!("'{}'", self.dtype)))?;
+        let dims = self.shape.dims();
+        let (begin, end) = self.data_offsets;
+        let extent = Extent::of_tensor(begin, end, data_bytes, dims, dtype.bitsize()).map_err(wrong)?;
+        let shape = dims.iter().map(|&dim| usize::try_from(dim)).collect::<Result<_, _>>();
+        // Reached on 32-bit machines only, by an empty tensor such as [0, 2^40].
+        let shape = shape.map_err(|_| LoadError::tensor(path, name, "dimensions that this machine can count", Shape(dims)))?;
+        Ok(Entry { name: name.into(), dtype: TensorType::of(dtype, &self.dtype), shape, extent })
+    }
+}
+
+/// A shape, on the stack: a hostile header may hold fifty million dimensions.
+struct Dims {
+    all: [u64; MAX_DIMS],
+    n: usize,
+}
+
+impl Dims {
+    fn dims(&self) -> &[u64] {
+        self.all.get(..self.n).unwrap_or_default()
+    }
+}
+
+impl<'de> Deserialize<'de> for Dims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Dims, D::Error> {
+        struct DimsVisitor;
+        impl<'de> Visitor<'de> for DimsVisitor {
+            type Value = Dims;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array of at most {MAX_DIMS} dimensions")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Dims, A::Error> {
+                let mut dims = Dims { all: [0; MAX_DIMS], n: 0 };
+                while let Some(dim) = seq.next_element()? {
+                    let n = dims.n;
+                    *dims.all.get_mut(n).ok_or_else(|| A::Error::invalid_length(n + 1, &self))? = dim;
+                    dims.n = n + 1;
+                }
+                Ok(dims)
+            }
+        }
+        deserializer.deserialize_seq(DimsVisitor)
+    }
+}
+
+/// Checks that `__metadata__` is null or an object of strings with distinct keys. Its content means nothing to this program.
+struct StringMap;
+
+impl<'de> DeserializeSeed<'de> for StringMap {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for StringMap {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of strings as `__metadata__`")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some((key, _)) = map.next_entry::<String, Cow<'de, str>>()? {
+            if !keys.insert(key) {
+                return Err(A::Error::custom("a repeated key in `__metadata__`"));
+            }
+        }
+        Ok(())
+    }
+}
