@@ -1,1 +1,36 @@
-//! Named tensors and token ids to logits to token ids.
+//! Named tensors and token ids to logits to token ids: a Llama-style decoder.
+//!
+//! [`Config`] says what shape a model has, [`Weights`] hold its tensors, [`State`] its activations, and [`Model`] joins them; its
+//! [`forward`](Model::forward) reads as the paper does. [`Generation`] is the loop around it, [`sampler`] chooses each token.
+//!
+//! The crate never opens a file and never sees text. Its results do not depend on the number of threads, on how a prompt is cut into
+//! chunks, or on what else is in a batch.
+
+mod arch;
+mod batch;
+mod config;
+mod error;
+mod forward;
+mod generate;
+mod kv_cache;
+mod matrix;
+mod model;
+mod plan;
+mod rope;
+pub mod sampler;
+mod state;
+mod team;
+mod weights;
+
+pub use batch::{Batch, Row};
+pub use config::{Biases, Config};
+pub use error::ModelError;
+pub use generate::{Finish, Generation, GenerationOptions, Timings};
+pub use kv_cache::{KvCache, PAGE_LEN, SequenceId};
+pub use matrix::Matrix;
+pub use model::{Compute, Model, ModelOptions};
+pub use plan::MemoryPlan;
+pub use rope::{Rope, RopeScaling};
+pub use sampler::{Sampler, Sampling};
+pub use state::State;
+pub use weights::{LayerWeights, Linear, Weights};

@@ -126,7 +126,7 @@ pub struct Kernels {
     pub(crate) has_bf16_dot: bool,
     pub(crate) matmul_f32: [MatmulF32; DType::COUNT],
     pub(crate) matmul_bf16: [MatmulBf16; DType::COUNT],
-    pub(crate) rmsnorm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) rmsnorm: unsafe fn(&mut [f32], &[f32], f32),
     pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
@@ -155,9 +155,9 @@ impl Kernels {
         self.isa
     }
 
-    /// Whether bf16 activations are multiplied by bf16 weights natively, and so faster than f32.
-    pub fn has_bf16_dot(&self) -> bool {
-        self.has_bf16_dot
+    /// Whether weights of this format are multiplied by bf16 activations natively, and so faster than by f32 ones.
+    pub fn prefers_bf16(&self, dtype: DType) -> bool {
+        self.has_bf16_dot && dtype == DType::BF16
     }
 
     /// Replaces the product of weights of one format with bf16 activations.
@@ -185,17 +185,11 @@ impl Kernels {
         }
     }
 
-    /// `out = w · x / √(mean(x²) + eps)`. x, w, out: (n,), n > 0
-    pub fn rmsnorm(&self, x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
-        assert!(
-            !x.is_empty() && x.len() == w.len() && x.len() == out.len(),
-            "rmsnorm of {}, {}, {}",
-            x.len(),
-            w.len(),
-            out.len()
-        );
+    /// `x = w · x / √(mean(x²) + eps)`, in place. x, w: (n,), n > 0
+    pub fn rmsnorm(&self, x: &mut [f32], w: &[f32], eps: f32) {
+        assert!(!x.is_empty() && x.len() == w.len(), "rmsnorm of {}, {}", x.len(), w.len());
         // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
-        unsafe { (self.rmsnorm)(x, w, eps, out) }
+        unsafe { (self.rmsnorm)(x, w, eps) }
     }
 
     /// Rotates each pair (x[i], x[i + h]) by the angle whose cosine and sine are given, in place. x: (2·h,); cos, sin: (h,)

@@ -34,6 +34,11 @@ impl<'a> MatMut<'a> {
         self.cols
     }
 
+    /// The same window, borrowed for less long.
+    pub fn reborrow(&mut self) -> MatMut<'_> {
+        MatMut { ptr: self.ptr, rows: self.rows, cols: self.cols, stride: self.stride, borrow: PhantomData }
+    }
+
     /// The columns before `col` and those from it on.
     pub fn split_at_col(self, col: usize) -> (MatMut<'a>, MatMut<'a>) {
         assert!(col <= self.cols, "column {col} of {}", self.cols);

@@ -167,9 +167,9 @@ unsafe fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn rmsnorm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+unsafe fn rmsnorm(x: &mut [f32], w: &[f32], eps: f32) {
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { norm::rmsnorm::<__m256>(x, w, eps, out) }
+    unsafe { norm::rmsnorm::<__m256>(x, w, eps) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

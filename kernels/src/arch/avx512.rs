@@ -171,9 +171,9 @@ unsafe fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn rmsnorm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+unsafe fn rmsnorm(x: &mut [f32], w: &[f32], eps: f32) {
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { norm::rmsnorm::<__m512>(x, w, eps, out) }
+    unsafe { norm::rmsnorm::<__m512>(x, w, eps) }
 }
 
 #[target_feature(enable = "avx512f")]

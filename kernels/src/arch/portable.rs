@@ -133,9 +133,9 @@ fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
     unsafe { product::matmul::<Widen<f32x8, W, bf16>, 1, 2>(w, x, k, out) }
 }
 
-fn rmsnorm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+fn rmsnorm(x: &mut [f32], w: &[f32], eps: f32) {
     // SAFETY: dispatch checked the shapes; no CPU feature is needed.
-    unsafe { norm::rmsnorm::<f32x8>(x, w, eps, out) }
+    unsafe { norm::rmsnorm::<f32x8>(x, w, eps) }
 }
 
 fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {

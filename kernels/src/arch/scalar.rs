@@ -41,11 +41,11 @@ fn matmul<W: Element, X: Element>(w: &[W], x: &[X], k: usize, mut out: MatMut<'_
     }
 }
 
-fn rmsnorm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+fn rmsnorm(x: &mut [f32], w: &[f32], eps: f32) {
     let mean = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / x.len() as f64;
     let scale = 1.0 / (mean + f64::from(eps)).sqrt();
     for i in 0..x.len() {
-        out[i] = (f64::from(x[i]) * scale * f64::from(w[i])) as f32;
+        x[i] = (f64::from(x[i]) * scale * f64::from(w[i])) as f32;
     }
 }
 

@@ -1,0 +1,191 @@
+//! `Generation`: a prompt read in chunks, then one token after another.
+//!
+//! Not here: text, stop strings and flags. A generation knows token ids alone.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use crate::batch::{Batch, Row};
+use crate::error::ModelError;
+use crate::kv_cache::{KvCache, SequenceId};
+use crate::model::Model;
+use crate::sampler::{Sampler, Sampling};
+use crate::state::State;
+
+/// What to generate.
+#[derive(Clone, Debug)]
+pub struct GenerationOptions {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Ids from here on are never chosen: the size of the tokenizer's vocabulary, where that is below the model's.
+    pub n_tokens: usize,
+    /// Ids that end the text.
+    pub stop_ids: Vec<u32>,
+    /// Ids that are never chosen.
+    pub banned_ids: Vec<u32>,
+    /// The most tokens to generate; `None` is as many as the context holds.
+    pub max_tokens: Option<usize>,
+    /// Positions that prompt and output may take together.
+    pub ctx_size: usize,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// A stop id was chosen.
+    Eos(u32),
+    /// As many tokens were generated as were asked for.
+    MaxTokens,
+    /// The context is full.
+    Context,
+}
+
+/// How long things took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Tokens of the prompt that were read.
+    pub prompt_tokens: usize,
+    /// Time to read them.
+    pub prompt_time: Duration,
+    /// Tokens generated, a stop id among them.
+    pub generated_tokens: usize,
+    /// Time to generate all but the first, which the prompt's pass gives.
+    pub decode_time: Duration,
+    /// Forward passes in that time.
+    pub decode_passes: usize,
+}
+
+/// One prompt being continued.
+pub struct Generation<'m> {
+    model: &'m Model,
+    options: GenerationOptions,
+    sampler: Sampler,
+    cache: KvCache,
+    state: State,
+    batch: Batch,
+    sequence: SequenceId,
+    prompt: Vec<u32>,
+    /// The last token returned, whose pass is yet to be run.
+    pending: Option<u32>,
+    finish: Option<Finish>,
+    timings: Timings,
+}
+
+impl<'m> Generation<'m> {
+    /// Prepares to continue `prompt`. It must hold at least one token, all in the vocabulary, and leave room for one more in the context.
+    pub fn new(model: &'m Model, prompt: &[u32], options: GenerationOptions) -> Result<Generation<'m>, ModelError> {
+        let (vocab_size, ctx_size) = (model.config().vocab_size, options.ctx_size);
+        if prompt.is_empty() {
+            return Err(ModelError::prompt("at least one token", "none"));
+        }
+        if prompt.len() >= ctx_size {
+            let expected = format_args!("fewer tokens than the context's {ctx_size}").to_string();
+            return Err(ModelError::prompt(expected, prompt.len()));
+        }
+        if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(ModelError::prompt(format_args!("token ids below {vocab_size}"), id));
+        }
+        let sampler = Sampler::new(&options.sampling, prompt, options.n_tokens.min(vocab_size))?;
+        let mut cache = model.new_cache();
+        let sequence = cache.create();
+        Ok(Generation {
+            model,
+            options,
+            sampler,
+            cache,
+            state: model.new_state(),
+            batch: Batch::new(),
+            sequence,
+            prompt: prompt.to_vec(),
+            pending: None,
+            finish: None,
+            timings: Timings::default(),
+        })
+    }
+
+    /// Reads what is left of the prompt, calling `progress` with the tokens read and their total before each chunk and at the end. Where that
+    /// says break, reading stops, and may be taken up by another call.
+    pub fn prefill(&mut self, progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>) -> Result<ControlFlow<()>, ModelError> {
+        let total = self.prompt.len();
+        loop {
+            let done = self.cache.len(self.sequence);
+            if progress(done, total).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if done >= total {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let end = total.min(done + self.model.prefill_chunk().get());
+            let started = Instant::now();
+            self.batch.clear();
+            for position in done..end {
+                let wants_logits = position + 1 == total;
+                let token = self.prompt[position];
+                self.batch.push(Row { sequence: self.sequence, position, token, rope_len: total, wants_logits });
+            }
+            self.model.forward(&self.batch, &mut self.cache, &mut self.state)?;
+            self.timings.prompt_tokens += end - done;
+            self.timings.prompt_time += started.elapsed();
+        }
+    }
+
+    /// The next token; `None` once the generation has ended, see [`Generation::finish`]. Stop ids are not returned. Reads the prompt first
+    /// if that was not done.
+    pub fn next_token(&mut self) -> Result<Option<u32>, ModelError> {
+        if self.finish.is_some() {
+            return Ok(None);
+        }
+        if self.options.max_tokens.is_some_and(|max| self.timings.generated_tokens >= max) {
+            self.finish = Some(Finish::MaxTokens);
+            return Ok(None);
+        }
+        if self.cache.len(self.sequence) < self.prompt.len() {
+            let _always_continues = self.prefill(&mut |_, _| ControlFlow::Continue(()))?;
+        }
+        let started = Instant::now();
+        if let Some(token) = self.pending {
+            let position = self.cache.len(self.sequence);
+            if position >= self.options.ctx_size {
+                self.finish = Some(Finish::Context);
+                return Ok(None);
+            }
+            self.batch.clear();
+            let rope_len = (position + 1).max(self.prompt.len());
+            self.batch.push(Row { sequence: self.sequence, position, token, rope_len, wants_logits: true });
+            self.model.forward(&self.batch, &mut self.cache, &mut self.state)?;
+            self.timings.decode_passes += 1;
+        }
+        let logits = self.state.logits_mut(0);
+        for &id in &self.options.banned_ids {
+            if let Some(logit) = logits.get_mut(id as usize).filter(|logit| logit.is_finite()) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        let token = self.sampler.sample(logits)?;
+        self.sampler.accept(token);
+        if self.pending.replace(token).is_some() {
+            self.timings.decode_time += started.elapsed();
+        }
+        self.timings.generated_tokens += 1;
+        if self.options.stop_ids.contains(&token) {
+            self.finish = Some(Finish::Eos(token));
+            return Ok(None);
+        }
+        Ok(Some(token))
+    }
+
+    /// Why the generation ended, once it has.
+    pub fn finish(&self) -> Option<Finish> {
+        self.finish
+    }
+
+    /// How long things took so far.
+    pub fn timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// Bytes that the KV cache takes by now.
+    pub fn kv_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+}

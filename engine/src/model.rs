@@ -1,0 +1,154 @@
+//! `Model`: config, weights, kernels and threads in one value, ready to run.
+//!
+//! Not here: the forward pass (`forward.rs`) and the loop around it (`generate.rs`).
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use infer_kernels::{DType, Isa, Kernels};
+use infer_loaders::Checkpoint;
+
+use crate::config::Config;
+use crate::error::ModelError;
+use crate::kv_cache::KvCache;
+use crate::state::State;
+use crate::team::Team;
+use crate::weights::Weights;
+
+/// A decoder that can run.
+pub struct Model {
+    pub(crate) config: Config,
+    pub(crate) weights: Weights,
+    pub(crate) kernels: Kernels,
+    pub(crate) team: Team,
+    pub(crate) compute: Compute,
+    pub(crate) prefill_chunk: NonZeroUsize,
+}
+
+/// How a model is run. None of it but `isa` and `compute` changes results.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelOptions {
+    /// Worker threads.
+    pub threads: NonZeroUsize,
+    /// The instruction set; `None` is the best that this CPU has.
+    pub isa: Option<Isa>,
+    /// The type that activations are multiplied in.
+    pub compute: Compute,
+    /// The most rows of a prompt that one pass takes.
+    pub prefill_chunk: NonZeroUsize,
+}
+
+/// The rows of a prefill pass, unless told otherwise: enough that arithmetic and not memory is the limit.
+pub const DEFAULT_PREFILL_CHUNK: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+
+/// The type in which activations enter a matrix product. Sums are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compute {
+    /// bf16 for bf16 weights where the CPU multiplies the two natively, f32 otherwise.
+    #[default]
+    Auto,
+    /// Exact f32 arithmetic.
+    F32,
+    /// Activations are rounded to bf16.
+    Bf16,
+}
+
+impl Compute {
+    /// Every choice.
+    pub const ALL: &'static [Compute] = &[Compute::Auto, Compute::F32, Compute::Bf16];
+
+    /// The name by which `--compute` calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Compute::Auto => "auto",
+            Compute::F32 => "f32",
+            Compute::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for Compute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Compute {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Compute, &'static str> {
+        Compute::ALL.iter().copied().find(|c| c.name() == s).ok_or("expected one of auto, f32, bf16")
+    }
+}
+
+impl Default for ModelOptions {
+    fn default() -> ModelOptions {
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        ModelOptions { threads, isa: None, compute: Compute::Auto, prefill_chunk: DEFAULT_PREFILL_CHUNK }
+    }
+}
+
+impl Model {
+    /// Reads the config, binds every tensor, starts the threads. Copies no matrix.
+    pub fn open(checkpoint: &Checkpoint, options: &ModelOptions) -> Result<Model, ModelError> {
+        let config = Config::from_checkpoint(checkpoint)?;
+        let kernels = match options.isa {
+            None => Kernels::detect(),
+            Some(isa) => Kernels::for_isa(isa).ok_or_else(|| ModelError::isa(isa))?,
+        };
+        let weights = Weights::bind(checkpoint, &config)?;
+        let team = Team::new(options.threads)?;
+        Ok(Model { config, weights, kernels, team, compute: options.compute, prefill_chunk: options.prefill_chunk })
+    }
+
+    /// The shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    /// The type that most products' activations are rounded to: `F32` or `Bf16`.
+    pub fn compute(&self) -> Compute {
+        let largest = self.weights.layers.first().map_or(&self.weights.lm_head, |layer| &layer.gate_proj.weight);
+        if self.rounds(largest.dtype()) { Compute::Bf16 } else { Compute::F32 }
+    }
+
+    /// Number of worker threads.
+    pub fn n_threads(&self) -> usize {
+        self.team.n_threads()
+    }
+
+    /// The most rows of a prompt that one pass takes.
+    pub fn prefill_chunk(&self) -> NonZeroUsize {
+        self.prefill_chunk
+    }
+
+    /// What is odd about the checkpoint but no error, a line each.
+    pub fn warnings(&self) -> &[String] {
+        &self.weights.warnings
+    }
+
+    /// An empty cache for sequences of this model.
+    pub fn new_cache(&self) -> KvCache {
+        KvCache::new(&self.config)
+    }
+
+    /// Buffers for this model's passes.
+    pub fn new_state(&self) -> State {
+        State::new()
+    }
+
+    /// Whether activations are rounded to bf16 before they meet weights of this format.
+    pub(crate) fn rounds(&self, dtype: DType) -> bool {
+        match self.compute {
+            Compute::Auto => self.kernels.prefers_bf16(dtype),
+            Compute::F32 => false,
+            Compute::Bf16 => true,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `MemoryPlan`: what a model will take, before it takes it.
+//!
+//! Not here: what the machine has (the command line asks it).
+
+use infer_loaders::Checkpoint;
+
+use crate::config::Config;
+use crate::kv_cache::{KvCache, PAGE_LEN};
+use crate::state::State;
+
+/// Bytes of each kind. Sums saturate, so that a config that asks for too much is seen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// The weights, mapped from their files.
+    pub weights: u64,
+    /// Keys and values of one position.
+    pub kv_per_token: u64,
+    /// Keys and values of a full context; pages are taken as they are used.
+    pub kv_total: u64,
+    /// Activations of the largest pass.
+    pub scratch: u64,
+}
+
+impl MemoryPlan {
+    /// The plan for contexts of `ctx_size` positions and passes of `n_rows` rows, one of which wants logits.
+    pub fn new(config: &Config, checkpoint: &Checkpoint, ctx_size: usize, n_rows: usize) -> MemoryPlan {
+        let kv_per_token = KvCache::bytes_per_position(config) as u64;
+        let positions = (ctx_size as u64).next_multiple_of(PAGE_LEN as u64);
+        MemoryPlan {
+            weights: checkpoint.weight_bytes(),
+            kv_per_token,
+            kv_total: kv_per_token.saturating_mul(positions),
+            scratch: State::bytes(config, n_rows, 1) as u64,
+        }
+    }
+
+    /// What is allocated, as opposed to mapped.
+    pub fn allocated(&self) -> u64 {
+        self.kv_total.saturating_add(self.scratch)
+    }
+}

@@ -1,0 +1,142 @@
+//! From one row of logits to one token: penalties, temperature, top-k, top-p, min-p, draw, in the order of transformers 5.
+//!
+//! Not a reader of `generation_config.json`, and not a judge of when to stop: those are the caller's. One file is one step;
+//! [`Sampler`] runs them in order.
+//!
+//! **The promise.** The token is a function of the logits' bits, the parameters, the seed, the prompt and the tokens accepted so far, and
+//! it is the same on every machine: scores change by IEEE f32 operations, `exp` is our own, sums are sums of whole numbers, and
+//! the random numbers are counter-based ([`RANDOM_STREAM`]). A change that draws other tokens from the same logits renames the stream.
+
+mod candidates;
+mod draw;
+mod exp;
+mod min_p;
+mod penalties;
+mod philox;
+mod sampling;
+mod scores;
+mod temperature;
+mod top_k;
+mod top_p;
+
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use sampling::{Sampling, SamplingError};
+pub use scores::LogitsError;
+
+use candidates::Candidates;
+use penalties::Penalties;
+use top_k::TopK;
+use top_p::TopP;
+
+/// Name and version of the random stream and of the walk that turns its numbers into tokens.
+pub const RANDOM_STREAM: &str = "philox4x32-10/1";
+
+/// The sampler of one sequence: the chain, the tokens it remembers, and its scratch memory.
+///
+/// Call [`Sampler::sample`] for each row of logits and [`Sampler::accept`] for each token that joins the output.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    n_tokens: usize,
+    n_accepted: u64,
+    penalties: Option<Penalties>,
+    top_k: Option<TopK>,
+    top_p: Option<TopP>,
+    /// The row after the penalties; empty where there are none.
+    scores: Vec<f32>,
+    candidates: Candidates,
+}
+
+impl Sampler {
+    /// A sampler for the continuation of `prompt`. `n_tokens` is the size of the tokenizer's vocabulary: ids from there on are
+    /// padding of the model's output matrix and are never chosen.
+    ///
+    /// # Errors
+    /// A parameter of `sampling` is out of its range.
+    pub fn new(sampling: &Sampling, prompt: &[u32], n_tokens: usize) -> Result<Sampler, SamplingError> {
+        sampling.validate()?;
+        Ok(Sampler {
+            sampling: *sampling,
+            n_tokens,
+            n_accepted: 0,
+            penalties: Penalties::new(sampling, prompt),
+            top_k: TopK::new(sampling.top_k, n_tokens),
+            top_p: TopP::new(sampling.top_p),
+            scores: Vec::new(),
+            candidates: Candidates::default(),
+        })
+    }
+
+    /// Chooses a token from `logits`, (n_vocab,).
+    ///
+    /// The draw belongs to the place in the output, that is to the number of tokens accepted, and not to the call: asked again
+    /// before [`Sampler::accept`], the same logits give the same token.
+    ///
+    /// # Errors
+    /// A logit is NaN or positive infinity, anywhere in the row, or no token may be chosen.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, LogitsError> {
+        self.narrow(logits)?;
+        match self.candidates.tokens() {
+            &[only] => Ok(only),
+            _ => Ok(draw::draw(&self.candidates, philox::draw(self.sampling.seed, self.n_accepted))),
+        }
+    }
+
+    /// The distribution that [`Sampler::sample`] draws from: token ids, ascending, and their probabilities, which sum to 1. Greedy
+    /// choice gives one token.
+    ///
+    /// # Errors
+    /// Those of [`Sampler::sample`].
+    pub fn distribution(&mut self, logits: &[f32]) -> Result<impl Iterator<Item = (u32, f64)>, LogitsError> {
+        self.narrow(logits)?;
+        Ok(self.candidates.probabilities())
+    }
+
+    /// Appends `token` to the output: the penalties count it, and the next draw is that of the next place.
+    pub fn accept(&mut self, token: u32) {
+        self.n_accepted += 1;
+        if let Some(penalties) = &mut self.penalties {
+            penalties.accept(token);
+        }
+    }
+
+    /// Runs the chain up to the draw: `self.candidates` are what may be drawn, with weights.
+    fn narrow(&mut self, logits: &[f32]) -> Result<(), LogitsError> {
+        scores::check(logits)?;
+        let allowed = &logits[..self.n_tokens.min(logits.len())];
+
+        let scores = match &self.penalties {
+            None => allowed,
+            Some(penalties) => {
+                self.scores.clear();
+                self.scores.extend_from_slice(allowed);
+                penalties.apply(&mut self.scores);
+                &self.scores
+            }
+        };
+
+        let highest = scores::highest(scores)?;
+        if self.sampling.is_greedy() {
+            self.candidates.gather_one(highest);
+            return Ok(());
+        }
+
+        // Top-k only compares scores, and dividing by the temperature keeps their order: done first, it spares most of the softmax.
+        let floor = self.top_k.as_mut().map_or(f32::NEG_INFINITY, |top_k| top_k.floor(scores));
+        self.candidates.gather(scores, floor);
+        temperature::apply(&mut self.candidates, highest.score, self.sampling.temperature);
+        if let Some(top_p) = &mut self.top_p {
+            top_p.apply(&mut self.candidates);
+        }
+        if self.sampling.min_p > 0.0 {
+            min_p::apply(&mut self.candidates, self.sampling.min_p);
+        }
+        Ok(())
+    }
+}

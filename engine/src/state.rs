@@ -1,0 +1,158 @@
+//! `State`: every activation of a forward pass, in buffers that are allocated once and grow only for larger batches.
+//!
+//! Not here: what is computed into them (`forward.rs`), and keys and values, which outlive a pass (`kv_cache.rs`).
+
+use infer_kernels::bf16;
+
+use crate::config::Config;
+use crate::error::ModelError;
+use crate::kv_cache::PAGE_LEN;
+
+/// The buffers of a forward pass over at most `n_rows` rows, named as in `forward.rs`.
+#[derive(Default)]
+pub struct State {
+    /// The residual stream. (rows, dim)
+    pub(crate) x: Vec<f32>,
+    /// The residual stream, normalised. (rows, dim)
+    pub(crate) normed: Vec<f32>,
+    /// What a block adds to the residual stream. (rows, dim)
+    pub(crate) delta: Vec<f32>,
+    /// (rows, n_heads · head_dim)
+    pub(crate) q: Vec<f32>,
+    /// (rows, n_kv_heads · head_dim)
+    pub(crate) k: Vec<f32>,
+    /// (rows, n_kv_heads · head_dim)
+    pub(crate) v: Vec<f32>,
+    /// The attention's output. (rows, n_heads · head_dim)
+    pub(crate) attended: Vec<f32>,
+    /// (rows, hidden_dim)
+    pub(crate) gate: Vec<f32>,
+    /// (rows, hidden_dim)
+    pub(crate) up: Vec<f32>,
+    /// The input of a product, rounded. (rows, the widest input)
+    pub(crate) rounded: Vec<bf16>,
+    /// Angle per position of each pair of a head. (head_dim / 2,)
+    pub(crate) frequencies: Vec<f32>,
+    /// Cosine of each row's angles. (rows, head_dim / 2)
+    pub(crate) cos: Vec<f32>,
+    /// Sine of each row's angles. (rows, head_dim / 2)
+    pub(crate) sin: Vec<f32>,
+    /// Scratch of the attention, see [`AttentionScratch`].
+    pub(crate) attention: AttentionScratch,
+    /// Logits of the rows that asked for them. (n_logits, vocab_size)
+    pub(crate) logits: Vec<f32>,
+    vocab_size: usize,
+}
+
+/// Scratch of the attention: queries and results of a batch, ordered so that each part's are contiguous.
+#[derive(Default)]
+pub(crate) struct AttentionScratch {
+    /// Queries. (rows · n_heads, head_dim)
+    pub q: Vec<f32>,
+    /// Running sums of weighted values. (rows · n_heads, head_dim)
+    pub acc: Vec<f32>,
+    /// Running sums of weights. (rows · n_heads,)
+    pub sum: Vec<f32>,
+    /// Running maxima of scores. (rows · n_heads,)
+    pub max: Vec<f32>,
+    /// Scores against one page. (rows · n_heads, PAGE_LEN)
+    pub scores: Vec<f32>,
+    /// What each query sees of one page. (rows · n_heads,)
+    pub visible: Vec<(usize, usize)>,
+}
+
+impl State {
+    /// A state without buffers; the first pass allocates them.
+    pub fn new() -> State {
+        State::default()
+    }
+
+    /// Logits of the `i`-th row of the last batch that asked for them. (vocab_size,)
+    pub fn logits(&self, i: usize) -> &[f32] {
+        &self.logits[i * self.vocab_size..][..self.vocab_size]
+    }
+
+    /// Logits of the `i`-th row that asked for them, to be changed before sampling. (vocab_size,)
+    pub fn logits_mut(&mut self, i: usize) -> &mut [f32] {
+        &mut self.logits[i * self.vocab_size..][..self.vocab_size]
+    }
+
+    /// Bytes of the buffers of a pass over `n_rows` rows, `n_logits` of which want logits; saturates where it would overflow.
+    pub fn bytes(config: &Config, n_rows: usize, n_logits: usize) -> usize {
+        let mut total = 0usize;
+        let mut state = State::new();
+        state
+            .visit(config, n_rows, n_logits, &mut |size, width, _| {
+                total = total.saturating_add(size.saturating_mul(width));
+                Ok(())
+            })
+            // The closure above returns no error.
+            .unwrap_or(());
+        total
+    }
+
+    /// Sizes the buffers for a pass over `n_rows` rows, `n_logits` of which want logits.
+    pub(crate) fn prepare(&mut self, config: &Config, n_rows: usize, n_logits: usize) -> Result<(), ModelError> {
+        self.vocab_size = config.vocab_size;
+        self.visit(config, n_rows, n_logits, &mut |size, width, buffer| {
+            if size == usize::MAX || !buffer.resize(size) {
+                return Err(ModelError::memory("activations", size.checked_mul(width)));
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `f` with each buffer, its number of elements (`usize::MAX` where that overflows) and their width in bytes: the one list of
+    /// sizes.
+    fn visit(&mut self, config: &Config, n_rows: usize, n_logits: usize, f: Visitor<'_>) -> Result<(), ModelError> {
+        let (dim, q_dim, kv_dim, hidden_dim) = (config.dim, config.q_dim(), config.kv_dim(), config.hidden_dim);
+        let half = config.head_dim / 2;
+        let n_queries = n_rows.saturating_mul(config.n_heads);
+        let a = &mut self.attention;
+        let floats: [(&mut Vec<f32>, usize, usize); 18] = [
+            (&mut self.x, n_rows, dim),
+            (&mut self.normed, n_rows.max(n_logits), dim),
+            (&mut self.delta, n_rows.max(n_logits), dim),
+            (&mut self.q, n_rows, q_dim),
+            (&mut self.k, n_rows, kv_dim),
+            (&mut self.v, n_rows, kv_dim),
+            (&mut self.attended, n_rows, q_dim),
+            (&mut self.gate, n_rows, hidden_dim),
+            (&mut self.up, n_rows, hidden_dim),
+            (&mut self.frequencies, 1, half),
+            (&mut self.cos, n_rows, half),
+            (&mut self.sin, n_rows, half),
+            (&mut self.logits, n_logits, config.vocab_size),
+            (&mut a.q, n_queries, config.head_dim),
+            (&mut a.acc, n_queries, config.head_dim),
+            (&mut a.sum, n_queries, 1),
+            (&mut a.max, n_queries, 1),
+            (&mut a.scores, n_queries, PAGE_LEN),
+        ];
+        for (buffer, rows, cols) in floats {
+            f(rows.saturating_mul(cols), size_of::<f32>(), buffer)?;
+        }
+        f(n_rows.saturating_mul(dim.max(q_dim).max(hidden_dim)), size_of::<bf16>(), &mut self.rounded)?;
+        f(n_queries, size_of::<(usize, usize)>(), &mut a.visible)
+    }
+}
+
+/// What is done with each buffer: its number of elements, their width in bytes, the buffer.
+type Visitor<'a> = &'a mut dyn FnMut(usize, usize, &mut dyn Buffer) -> Result<(), ModelError>;
+
+/// A vector of any element that can be sized without aborting.
+trait Buffer {
+    /// Sets the length; false where memory is short.
+    fn resize(&mut self, len: usize) -> bool;
+}
+
+impl<T: Copy + Default> Buffer for Vec<T> {
+    fn resize(&mut self, len: usize) -> bool {
+        let additional = len.saturating_sub(self.len());
+        if self.try_reserve_exact(additional).is_err() {
+            return false;
+        }
+        self.resize(len, T::default());
+        true
+    }
+}
