@@ -1,0 +1,419 @@
+//! The command line's syntax: flags, their types and their help.
+//!
+//! Not here: what a value means. Ranges of sampling parameters, defaults from files and limits of the machine belong to the commands.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand};
+use infer_engine::Compute;
+use infer_kernels::Isa;
+
+use crate::report::Failure;
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  infer --model ./SmolLM2-135M --prompt 'The capital of France is' -n 32
+  infer --model ./SmolLM2-135M --prompt-file notes.txt --temperature 0.8 --top-p 0.95 --stats
+  git log -5 | infer --model ./SmolLM2-135M --prompt-file - --stop commit
+
+Exit codes:
+  0 done, 1 a check failed, 2 wrong input or usage, 3 not enough resources,
+  4 a file changed or could not be read while in use, 130 interrupted";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  infer check --model ./SmolLM2-135M --reference logits.safetensors --compute f32
+  infer check --model ./Qwen2-0.5B --published
+  infer check --published list
+
+Reference file (safetensors):
+  input_ids   int64, [n]
+  logits      float32, [n, vocabulary]
+  greedy_ids  int64, the input and its greedy continuation; may be left out
+
+The check passes (exit code 0, else 1) when
+  in f32 arithmetic:   no logit differs by more than 1e-3, and every top-1 token and the
+                       greedy continuation are the same
+  in bf16 arithmetic:  the normalised mean squared error is at most 1e-4
+  with --published:    one published variant is met within its tolerance";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  infer inspect --model ./SmolLM2-135M
+  infer inspect --model ./SmolLM2-135M -c 2048 --json";
+
+const TOKENIZE_EXAMPLES: &str = "\
+Examples:
+  infer tokenize --model ./SmolLM2-135M --text 'Hello, world'
+  infer tokenize --model ./SmolLM2-135M --prompt-file notes.txt --json";
+
+const DETOKENIZE_EXAMPLES: &str = "\
+Examples:
+  infer detokenize --model ./SmolLM2-135M 19556 28 905
+  echo 19556 28 905 | infer detokenize --model ./SmolLM2-135M";
+
+/// Run a language model on the CPU: text in, text out.
+#[derive(Debug, Parser)]
+#[command(name = "infer", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(max_term_width = 100, after_help = GENERATE_EXAMPLES)]
+pub struct Cli {
+    /// Another job than generating text.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of the default job, generating text.
+    #[command(flatten)]
+    pub generate: GenerateArgs,
+}
+
+/// The jobs besides generating text.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compare logits with a reference, position by position
+    #[command(after_help = CHECK_EXAMPLES, max_term_width = 100)]
+    Check(CheckArgs),
+    /// Show what is in a checkpoint: architecture, tensors, sizes, memory plan
+    #[command(after_help = INSPECT_EXAMPLES, max_term_width = 100)]
+    Inspect(InspectArgs),
+    /// Turn text into token ids
+    #[command(after_help = TOKENIZE_EXAMPLES, max_term_width = 100)]
+    Tokenize(TokenizeArgs),
+    /// Turn token ids into text
+    #[command(after_help = DETOKENIZE_EXAMPLES, max_term_width = 100)]
+    Detokenize(DetokenizeArgs),
+}
+
+/// Generating text.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Text to continue; an empty text starts from the model's beginning-of-text token
+    #[arg(short = 'p', long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt_file")]
+    #[arg(help_heading = "Input and output")]
+    pub prompt: Option<OsString>,
+    /// Read the prompt from a file, or from standard input with -
+    #[arg(short = 'f', long, value_name = "FILE", help_heading = "Input and output")]
+    pub prompt_file: Option<PathBuf>,
+    /// Print the prompt before the generated text
+    #[arg(long, help_heading = "Input and output")]
+    pub echo: bool,
+    /// Print timings and memory to standard error at the end
+    #[arg(long, help_heading = "Input and output")]
+    pub stats: bool,
+    /// Generate at most N tokens [default: until the model ends the text or the context is full]
+    #[arg(short = 'n', long, value_name = "N", value_parser = saturating_count, allow_negative_numbers = true)]
+    #[arg(help_heading = "Length")]
+    pub max_tokens: Option<usize>,
+    /// Tokens of prompt and text together; 0 means the model's own limit [default: that, as far as memory allows]
+    #[arg(short = 'c', long, value_name = "N", value_parser = count, allow_negative_numbers = true, help_heading = "Length")]
+    pub ctx_size: Option<usize>,
+    /// End the text before this string; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = "Length")]
+    pub stop: Vec<String>,
+    /// Never choose an end-of-text token
+    #[arg(long, help_heading = "Length")]
+    pub ignore_eos: bool,
+    /// How tokens are chosen.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// How the model is run.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// Overrides of the model's sampling defaults. Ranges are the sampler's business.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling (defaults: generation_config.json, else greedy)")]
+pub struct SamplingArgs {
+    /// 0 always takes the likeliest token (greedy); higher is more varied
+    #[arg(long, alias = "temp", value_name = "T", value_parser = number, allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Choose among the K likeliest tokens; 0 is off
+    #[arg(long, value_name = "K", value_parser = saturating_count, allow_negative_numbers = true)]
+    pub top_k: Option<usize>,
+    /// Choose among the likeliest tokens that together have probability P; 1 is off
+    #[arg(long, value_name = "P", value_parser = number, allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Drop tokens less than P times as likely as the likeliest; 0 is off
+    #[arg(long, value_name = "P", value_parser = number, allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+    /// Divide the logits of tokens that occurred already by X; 1 is off
+    #[arg(long, alias = "repetition-penalty", value_name = "X", value_parser = number, allow_negative_numbers = true)]
+    pub repeat_penalty: Option<f32>,
+    /// Subtract X from the logits of tokens that were generated already; 0 is off
+    #[arg(long, value_name = "X", value_parser = number, allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+    /// Subtract X from a token's logit for each time it was generated; 0 is off
+    #[arg(long, value_name = "X", value_parser = number, allow_negative_numbers = true)]
+    pub frequency_penalty: Option<f32>,
+    /// Seed of the random numbers: the same seed, the same text [default: 0]
+    #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+}
+
+/// Where the model is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Folder in Hugging Face layout, or a .safetensors file beside its config.json
+    #[arg(short = 'm', long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+    /// Read the weights into memory instead of mapping the file
+    #[arg(long)]
+    pub no_mmap: bool,
+}
+
+/// How the model is run.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArgs {
+    /// Worker threads [default: the processors this process may use]
+    #[arg(short = 't', long, value_name = "N", value_parser = positive_count, allow_negative_numbers = true)]
+    pub threads: Option<NonZeroUsize>,
+    /// Instruction set to use [default: the best this processor has]
+    #[arg(long, value_name = "ISA", value_parser = isa)]
+    pub isa: Option<Isa>,
+    /// Arithmetic of the matrix products: auto, f32 (exact) or bf16
+    #[arg(long, value_name = "TYPE", value_parser = compute, default_value = "auto")]
+    pub compute: Compute,
+    /// Prompt tokens read in one pass; changes speed and memory, never the result
+    #[arg(long, value_name = "N", value_parser = positive_count, allow_negative_numbers = true, default_value = "512")]
+    pub prefill_chunk: NonZeroUsize,
+    /// Look for NaN and infinity in the weights before starting
+    #[arg(long)]
+    pub check_tensors: bool,
+}
+
+/// `infer check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Safetensors file with input_ids, logits and optionally greedy_ids
+    #[arg(long, value_name = "FILE", conflicts_with = "published", help_heading = "Reference")]
+    pub reference: Option<PathBuf>,
+    /// Compare with published logits: NAME, a .json file, `list`, or by default those that fit the model
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", help_heading = "Reference")]
+    pub published: Option<String>,
+    /// Print one JSON object
+    #[arg(long, help_heading = "Reference")]
+    pub json: bool,
+    /// How the model is run.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// `infer inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Context to plan memory for; 0 means the model's own limit [default: 0]
+    #[arg(short = 'c', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub ctx_size: Option<usize>,
+    /// List every tensor instead of one line for those that repeat in each layer
+    #[arg(long)]
+    pub all: bool,
+    /// Print one JSON object (it lists every tensor)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `infer tokenize`.
+#[derive(Debug, Args)]
+pub struct TokenizeArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Text to tokenise
+    #[arg(long, alias = "prompt", value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt_file")]
+    pub text: Option<OsString>,
+    /// Read the text from a file, or from standard input with -
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// Do not add the tokens that the model expects around a text, such as beginning-of-text
+    #[arg(long)]
+    pub no_special: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `infer detokenize`.
+#[derive(Debug, Args)]
+pub struct DetokenizeArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Token ids [default: read from standard input, separated by spaces, commas or line ends]
+    #[arg(value_name = "ID", value_parser = token_id, allow_negative_numbers = true)]
+    pub ids: Vec<u32>,
+    /// Leave out special tokens such as beginning-of-text
+    #[arg(long)]
+    pub skip_special: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Cli {
+    /// Parses the process's arguments; the error is a usage line, or the help or version text that was asked for.
+    pub fn from_process() -> Result<Cli, Refusal> {
+        Cli::try_parse().map_err(Refusal::from)
+    }
+}
+
+/// Why there are no arguments to run with.
+#[derive(Debug)]
+pub enum Refusal {
+    /// `--help` or `--version`: text for standard output.
+    Asked(String),
+    /// A usage error, as one line.
+    Usage(Failure),
+}
+
+impl From<clap::Error> for Refusal {
+    fn from(error: clap::Error) -> Refusal {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            return Refusal::Asked(error.render().to_string());
+        }
+        Refusal::Usage(Failure::input(one_line(&error)))
+    }
+}
+
+/// clap's message without its usage text and with our words for a bad value: "--flag: expected X, found Y".
+fn one_line(error: &clap::Error) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    // InvalidArg reads "--top-k <K>" or "<ID>...".
+    let flag = text(ContextKind::InvalidArg).map(|arg| arg.split(" <").next().unwrap_or(arg));
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    if let (ErrorKind::ValueValidation, Some(flag), Some(expected)) = (error.kind(), flag, std::error::Error::source(error)) {
+        return format!("{flag}: {expected}, found {value:?}");
+    }
+    if let (ErrorKind::InvalidValue, Some(flag), true) = (error.kind(), flag, value.is_empty()) {
+        return format!("{flag}: expected a value, found nothing");
+    }
+    let rendered = error.render().to_string();
+    let lines =
+        rendered.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"));
+    let mut line = String::new();
+    for part in lines.filter(|l| !l.is_empty()) {
+        let separator = if line.is_empty() || line.ends_with(':') { "" } else { ";" };
+        line.push_str(separator);
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(part.strip_prefix("error: ").unwrap_or(part));
+    }
+    line
+}
+
+fn count(text: &str) -> Result<usize, &'static str> {
+    text.parse().map_err(|_| "expected a whole number, 0 or more")
+}
+
+/// A count where a number too large for this machine means the same as the largest: there is no such vocabulary or text.
+fn saturating_count(text: &str) -> Result<usize, &'static str> {
+    match text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        true => count(text),
+        false => Ok(text.parse().unwrap_or(usize::MAX)),
+    }
+}
+
+fn positive_count(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "expected a whole number, 1 or more")
+}
+
+fn token_id(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "expected a token id, a whole number below 2^32")
+}
+
+fn seed(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "expected a whole number from 0 to 18446744073709551615")
+}
+
+fn number(text: &str) -> Result<f32, &'static str> {
+    text.parse().map_err(|_| "expected a number")
+}
+
+fn isa(text: &str) -> Result<Isa, String> {
+    text.parse().map_err(|_| format!("expected one of {}", names(Isa::ALL)))
+}
+
+fn compute(text: &str) -> Result<Compute, &'static str> {
+    text.parse().map_err(|_| "expected auto, f32 or bf16")
+}
+
+fn names(all: &[Isa]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn usage_line(args: &[&str]) -> String {
+        match Cli::try_parse_from([&["infer"], args].concat()).map_err(Refusal::from) {
+            Err(Refusal::Usage(failure)) => failure.line().to_string(),
+            other => format!("no usage error but {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_values_name_the_flag_what_was_expected_and_what_was_found() {
+        for (args, line) in [
+            (["--seed", "-1"], "--seed: expected a whole number from 0 to 18446744073709551615, found \"-1\""),
+            (
+                ["--seed", "18446744073709551616"],
+                "--seed: expected a whole number from 0 to 18446744073709551615, found \"18446744073709551616\"",
+            ),
+            (["--threads", "0"], "--threads: expected a whole number, 1 or more, found \"0\""),
+            (["--top-k", "-1"], "--top-k: expected a whole number, 0 or more, found \"-1\""),
+            (["--temperature", "warm"], "--temperature: expected a number, found \"warm\""),
+            (["--compute", "f8"], "--compute: expected auto, f32 or bf16, found \"f8\""),
+            (["--isa", "mmx"], "--isa: expected one of scalar, portable, avx2, avx512, avx512_bf16, found \"mmx\""),
+            (["-n", "1.5"], "--max-tokens: expected a whole number, 0 or more, found \"1.5\""),
+        ] {
+            assert_eq!(usage_line(&args), line);
+        }
+    }
+
+    #[test]
+    fn other_usage_errors_are_one_line_too() {
+        for args in [
+            &["--promt", "x"][..],
+            &["--prompt", "x", "--prompt-file", "y"],
+            &["--prompt"],
+            &["check", "--reference"],
+            &["check", "--reference", "x", "--published", "y"],
+            &["detokenize", "1", "x"],
+            &["nonsense"],
+        ] {
+            let line = usage_line(args);
+            assert!(!line.is_empty() && !line.contains(['\n', '\r']) && !line.contains("Usage"), "{args:?}: {line:?}");
+            assert!(!line.starts_with("error") && !line.starts_with("no usage error"), "{args:?}: {line:?}");
+        }
+    }
+
+    #[test]
+    fn counts_too_large_for_a_word_saturate_where_that_means_the_same() {
+        let cli = Cli::try_parse_from(["infer", "-n", "99999999999999999999999", "--top-k", "18446744073709551616"]).unwrap();
+        assert_eq!((cli.generate.max_tokens, cli.generate.sampling.top_k), (Some(usize::MAX), Some(usize::MAX)));
+    }
+}

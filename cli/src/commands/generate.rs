@@ -1,0 +1,205 @@
+//! `infer`: continues a prompt; the text goes to standard output as it is generated, and nothing else does.
+
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use infer::{Completion, FinishReason, GenerateOptions, Observer, StopStrings, TextModel};
+use infer_engine::{MemoryPlan, Sampling};
+
+use crate::args::{GenerateArgs, SamplingArgs};
+use crate::budget::Needs;
+use crate::progress::Progress;
+use crate::report::{self, Failure};
+use crate::resources::{self, Memory};
+use crate::{commands, prompt};
+
+/// Runs the command.
+pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
+    // What is wrong with the flags themselves is said before a model is opened.
+    commands::model_path(&args.model)?;
+    check_sampling(&args.sampling)?;
+    StopStrings::new(&args.stop).map_err(|_| Failure::input("--stop: expected at least one character, found an empty string"))?;
+    let text = prompt::read("--prompt", args.prompt.as_deref(), args.prompt_file.as_deref())?;
+
+    let started = Instant::now();
+    let checkpoint = commands::open_checkpoint(&args.model)?;
+    commands::check_tensors(&args.engine, &checkpoint)?;
+    let model = TextModel::new(checkpoint, &commands::model_options(&args.engine))?;
+    commands::print_warnings(model.checkpoint(), model.model());
+    let load_time = started.elapsed();
+
+    let ids = model.tokenize(&text)?;
+    let sampling = merge(&args.sampling, model.sampling());
+    warn_of_no_effect(&args.sampling, &sampling);
+    let plan = plan_memory(args, &model, ids.len())?;
+    let options = GenerateOptions {
+        max_tokens: args.max_tokens,
+        ctx_size: Some(plan.ctx_size),
+        sampling: Some(sampling),
+        stop: args.stop.clone(),
+        ignore_eos: args.ignore_eos,
+    };
+
+    let mut screen = Screen::new();
+    if args.echo {
+        screen.write(&text)?;
+    }
+    let completion = model.generate_ids(&ids, &options, &mut screen);
+    screen.finish()?;
+    let completion = completion?;
+    let max_seq_len = model.model().config().max_seq_len;
+    if completion.finish == FinishReason::Context && plan.ctx_size < max_seq_len && args.ctx_size.is_none() {
+        report::warn(&format!("the text fills the {} tokens that memory allows of the model's {max_seq_len}", plan.ctx_size));
+    }
+    if args.stats {
+        print_stats(&model, &completion, &plan, load_time);
+    }
+    Ok(())
+}
+
+/// The sampling flags by themselves, checked against the sampler's ranges.
+fn check_sampling(args: &SamplingArgs) -> Result<(), Failure> {
+    merge(args, &Sampling::greedy()).validate().map_err(|error| {
+        let flag = match error.parameter() {
+            "repetition_penalty" => "repeat-penalty".to_string(),
+            parameter => parameter.replace('_', "-"),
+        };
+        Failure::input(format!("--{flag}: expected {}, found {}", error.expected(), error.found()))
+    })
+}
+
+/// Flags over the model's defaults.
+fn merge(args: &SamplingArgs, defaults: &Sampling) -> Sampling {
+    Sampling {
+        temperature: args.temperature.unwrap_or(defaults.temperature),
+        top_k: args.top_k.unwrap_or(defaults.top_k),
+        top_p: args.top_p.unwrap_or(defaults.top_p),
+        min_p: args.min_p.unwrap_or(defaults.min_p),
+        repetition_penalty: args.repeat_penalty.unwrap_or(defaults.repetition_penalty),
+        presence_penalty: args.presence_penalty.unwrap_or(defaults.presence_penalty),
+        frequency_penalty: args.frequency_penalty.unwrap_or(defaults.frequency_penalty),
+        seed: args.seed.unwrap_or(defaults.seed),
+    }
+}
+
+/// Flags that only matter to sampling do nothing where the choice is greedy: better said than wondered about.
+fn warn_of_no_effect(args: &SamplingArgs, sampling: &Sampling) {
+    let given = [
+        ("--top-k", args.top_k.is_some()),
+        ("--top-p", args.top_p.is_some()),
+        ("--min-p", args.min_p.is_some()),
+        ("--seed", args.seed.is_some()),
+    ];
+    let given: Vec<&str> = given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect();
+    if sampling.is_greedy() && !given.is_empty() {
+        report::warn(&format!("{}: no effect at temperature 0 (greedy), give --temperature as well", given.join(", ")));
+    }
+}
+
+/// What will be in memory.
+struct Plan {
+    ctx_size: usize,
+    needs: Needs,
+}
+
+fn plan_memory(args: &GenerateArgs, model: &TextModel, n_prompt: usize) -> Result<Plan, Failure> {
+    let config = model.model().config();
+    let model_ctx = config.max_seq_len;
+    let n_rows = args.engine.prefill_chunk.get().min(n_prompt);
+    let plan = MemoryPlan::new(config, model.checkpoint(), model_ctx, n_rows);
+    let needs = Needs {
+        mapped_weights: if args.model.no_mmap { 0 } else { plan.weights },
+        kv_per_token: plan.kv_per_token,
+        scratch: plan.scratch,
+    };
+    let memory = Memory::now();
+    needs.warn_of_paging(&memory);
+    let ctx_size = needs.ctx_size(args.ctx_size, model_ctx, n_prompt, &memory)?;
+    if ctx_size > model_ctx {
+        report::warn(&format!("--ctx-size: {ctx_size} is beyond the {model_ctx} positions that the model was made for"));
+    }
+    Ok(Plan { ctx_size, needs })
+}
+
+fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, load_time: Duration) {
+    let (engine, timings) = (model.model(), &completion.timings);
+    let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
+    report::note(&format!("load:    {}", seconds(load_time)));
+    report::note(&format!(
+        "prompt:  {} tokens in {}, {}",
+        timings.prompt_tokens,
+        seconds(timings.prompt_time),
+        report::rate(timings.prompt_tokens, timings.prompt_time)
+    ));
+    report::note(&format!(
+        "text:    {} tokens in {}, {}; ended by {}",
+        timings.generated_tokens,
+        seconds(timings.decode_time),
+        report::rate(timings.decode_passes, timings.decode_time),
+        match &completion.finish {
+            FinishReason::Eos(id) => format!("end-of-text token {id}"),
+            FinishReason::Stop(stop) => format!("stop string {stop:?}"),
+            FinishReason::MaxTokens => "--max-tokens".to_string(),
+            FinishReason::Context => "the end of the context".to_string(),
+            FinishReason::Cancelled => "the reader".to_string(),
+        }
+    ));
+    report::note(&format!("engine:  isa {}, compute {}, threads {}", engine.isa(), engine.compute(), engine.n_threads()));
+    report::note(&format!(
+        "memory:  weights {}, KV cache {} of context {}, scratch {}{}",
+        report::bytes(model.checkpoint().weight_bytes()),
+        report::bytes(completion.kv_bytes as u64),
+        plan.ctx_size,
+        report::bytes(plan.needs.scratch),
+        resources::peak_resident().map_or(String::new(), |peak| format!(", peak resident {}", report::bytes(peak)))
+    ));
+}
+
+/// Standard output, and the progress bar that is there until the first text.
+struct Screen {
+    progress: Progress,
+    // Where text goes to a terminal, whether its last line is still open.
+    open_line: bool,
+    failure: Option<Failure>,
+}
+
+impl Screen {
+    fn new() -> Screen {
+        Screen { progress: Progress::new("reading the prompt"), open_line: false, failure: None }
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Failure> {
+        self.progress.finish();
+        if let Some(last) = text.chars().next_back() {
+            self.open_line = last != '\n';
+        }
+        report::print(text)
+    }
+
+    /// Ends the last line of a terminal, so that the shell's prompt or an error starts on its own; reports what went wrong before.
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.progress.finish();
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        if self.open_line && io::stdout().is_terminal() { self.write("\n") } else { Ok(()) }
+    }
+}
+
+impl Observer for Screen {
+    fn text(&mut self, piece: &str) -> ControlFlow<()> {
+        match self.write(piece) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => {
+                self.failure = Some(failure);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn prefill(&mut self, done: usize, total: usize) -> ControlFlow<()> {
+        self.progress.update(done, total);
+        ControlFlow::Continue(())
+    }
+}

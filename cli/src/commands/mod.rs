@@ -1,0 +1,84 @@
+//! The subcommands, one file each, and what they share: opening the model that the flags name.
+//!
+//! Not here: syntax (`args.rs`) and messages (`report.rs`).
+
+mod check;
+mod detokenize;
+mod generate;
+mod inspect;
+mod tokenize;
+
+use std::path::Path;
+
+use infer_engine::{Model, ModelOptions};
+use infer_loaders::{Checkpoint, OpenOptions, Tokenizer};
+
+use crate::args::{Cli, Command, EngineArgs, ModelArgs};
+use crate::report::{self, Failure};
+use crate::resources::{self, Memory};
+use crate::scan;
+
+/// Runs what the command line asks for.
+pub fn run(cli: &Cli) -> Result<(), Failure> {
+    match &cli.command {
+        None => generate::run(&cli.generate),
+        Some(Command::Check(args)) => check::run(args),
+        Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Tokenize(args)) => tokenize::run(args),
+        Some(Command::Detokenize(args)) => detokenize::run(args),
+    }
+}
+
+/// The path that `--model` gives.
+fn model_path(args: &ModelArgs) -> Result<&Path, Failure> {
+    let missing = || Failure::input("--model: expected a model folder or .safetensors file, found nothing (try 'infer --help')");
+    args.model.as_deref().ok_or_else(missing)
+}
+
+/// Opens the checkpoint that `--model` names.
+fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint, Failure> {
+    let path = model_path(args)?;
+    if args.no_mmap {
+        let needed = resources::weight_file_bytes(path);
+        if let Some((left, name)) = Memory::now().available().filter(|&(left, _)| left < needed) {
+            let (needed, left) = (report::bytes(needed), report::bytes(left));
+            return Err(Failure::resources(format!(
+                "{}: expected {needed} for the weights, found {left} left of {name}",
+                path.display()
+            )));
+        }
+    }
+    Ok(infer_loaders::open(path, &OpenOptions { mmap: !args.no_mmap })?)
+}
+
+/// Opens the tokenizer of the model that `--model` names, without its weights.
+fn open_tokenizer(args: &ModelArgs) -> Result<Tokenizer, Failure> {
+    let path = model_path(args)?;
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    Ok(Tokenizer::open(folder)?)
+}
+
+/// The engine's options from the flags.
+fn model_options(args: &EngineArgs) -> ModelOptions {
+    ModelOptions {
+        threads: resources::threads(args.threads),
+        isa: args.isa,
+        compute: args.compute,
+        prefill_chunk: args.prefill_chunk,
+    }
+}
+
+/// Scans the weights where `--check-tensors` asks for it.
+fn check_tensors(args: &EngineArgs, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    if args.check_tensors {
+        scan::check_tensors(checkpoint)?;
+    }
+    Ok(())
+}
+
+/// Tells what is odd about the checkpoint but no error.
+fn print_warnings(checkpoint: &Checkpoint, model: &Model) {
+    for warning in model.warnings() {
+        report::warn(&format!("{}: {warning}", checkpoint.path().display()));
+    }
+}

@@ -1,0 +1,59 @@
+//! The progress bar while a long prompt is read: on standard error, and only where that is a terminal.
+//!
+//! Not here: progress of generation, which is the text itself.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::interrupt;
+
+/// Work that is done before this is not worth a bar.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A bar that appears when the work turns out to be long, and is gone when it is dropped.
+#[derive(Debug)]
+pub struct Progress {
+    label: &'static str,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    is_terminal: bool,
+}
+
+impl Progress {
+    /// Starts the clock of the work called `label`; nothing is drawn yet.
+    pub fn new(label: &'static str) -> Progress {
+        Progress { label, started: Instant::now(), bar: None, is_terminal: io::stderr().is_terminal() }
+    }
+
+    /// `done` of `total` tokens have been read.
+    pub fn update(&mut self, done: usize, total: usize) {
+        if !self.is_terminal || (self.bar.is_none() && self.started.elapsed() < PATIENCE) {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            interrupt::bar_is_shown(true);
+            let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+            let template = "{prefix} {wide_bar} {pos}/{len} tokens, {per_sec}, {eta} left";
+            // The template is a constant; were it ever wrong, the default style still shows the position.
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.with_elapsed(self.started.elapsed()).with_prefix(self.label)
+        });
+        bar.set_position(done as u64);
+    }
+
+    /// Removes the bar. Text may follow on the same terminal.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+            interrupt::bar_is_shown(false);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

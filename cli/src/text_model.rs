@@ -1,0 +1,270 @@
+//! `TextModel`: a checkpoint opened for text in, text out.
+//!
+//! Not here: arithmetic (the engine), file formats (the loaders), and anything about a terminal (the binary).
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use infer_engine::{Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling, Timings};
+use infer_loaders::{Checkpoint, OpenOptions, TextStream, Tokenizer};
+
+use crate::defaults;
+use crate::error::Error;
+use crate::stop::StopStrings;
+
+/// A model with its tokenizer and the defaults of its files.
+pub struct TextModel {
+    checkpoint: Checkpoint,
+    model: Model,
+    tokenizer: Tokenizer,
+    sampling: Sampling,
+    stop_ids: Vec<u32>,
+}
+
+/// How a text is generated.
+#[derive(Clone, Debug, Default)]
+pub struct GenerateOptions {
+    /// Generate at most this many tokens; `None`: until the model ends the text or the context is full.
+    pub max_tokens: Option<usize>,
+    /// Tokens of prompt and text together; `None`: the model's own limit.
+    pub ctx_size: Option<usize>,
+    /// How tokens are chosen; `None`: as the model's files say, see [`TextModel::sampling`].
+    pub sampling: Option<Sampling>,
+    /// Strings that end the text and are not part of it. None of them may be empty.
+    pub stop: Vec<String>,
+    /// Never choose an end-of-text token.
+    pub ignore_eos: bool,
+}
+
+/// Why a text ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended it with this token.
+    Eos(u32),
+    /// This stop string came up.
+    Stop(String),
+    /// As many tokens were generated as had been asked for.
+    MaxTokens,
+    /// Prompt and text fill the context.
+    Context,
+    /// The observer asked for it.
+    Cancelled,
+}
+
+/// What is known about a text that was generated; the text itself went to the [`Observer`].
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// Why it ended.
+    pub finish: FinishReason,
+    /// Tokens and times.
+    pub timings: Timings,
+    /// Bytes of the key-value cache at the end.
+    pub kv_bytes: usize,
+}
+
+/// Receives a text while it is generated. Any `FnMut(&str) -> ControlFlow<()>` is one.
+pub trait Observer {
+    /// The next piece of text: never empty, always whole characters. `Break` ends the generation.
+    fn text(&mut self, piece: &str) -> ControlFlow<()>;
+
+    /// `done` of `total` prompt tokens have been read. `Break` ends the generation.
+    fn prefill(&mut self, done: usize, total: usize) -> ControlFlow<()> {
+        let _ = (done, total);
+        ControlFlow::Continue(())
+    }
+}
+
+impl<F: FnMut(&str) -> ControlFlow<()>> Observer for F {
+    fn text(&mut self, piece: &str) -> ControlFlow<()> {
+        self(piece)
+    }
+}
+
+impl TextModel {
+    /// Opens the model at `path`, a folder in Hugging Face layout or a `.safetensors` file with its `config.json` beside it. Weights
+    /// are mapped and read in place.
+    pub fn open(path: impl AsRef<Path>, options: &ModelOptions) -> Result<TextModel, Error> {
+        TextModel::new(infer_loaders::open(path.as_ref(), &OpenOptions::default())?, options)
+    }
+
+    /// Makes a model of an open checkpoint, which must have a tokenizer.
+    pub fn new(checkpoint: Checkpoint, options: &ModelOptions) -> Result<TextModel, Error> {
+        let model = Model::open(&checkpoint, options)?;
+        let tokenizer = checkpoint.tokenizer()?;
+        let vocab_size = model.config().vocab_size;
+        if tokenizer.vocab_size() > vocab_size {
+            let expected = format_args!("at least {}, as the ids in tokenizer.json need", tokenizer.vocab_size()).to_string();
+            return Err(checkpoint.config().error("vocab_size", expected).into());
+        }
+        let sampling = defaults::sampling(checkpoint.generation_config())?;
+        let stop_ids = defaults::stop_ids(&checkpoint, &tokenizer, vocab_size)?;
+        Ok(TextModel { checkpoint, model, tokenizer, sampling, stop_ids })
+    }
+
+    /// The files.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The network.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// How tokens are chosen unless the caller says otherwise: what `generation_config.json` asks for, else greedy.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
+    /// The tokens that end a text, ascending.
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stop_ids
+    }
+
+    /// The tokens of a prompt, with what the model expects around a text (beginning-of-text, say). An empty prompt is the
+    /// beginning-of-text token alone; where the model has none it is an input error, since something must be continued.
+    pub fn tokenize(&self, prompt: &str) -> Result<Vec<u32>, Error> {
+        let mut ids = self.tokenizer.encode(prompt, true)?;
+        if ids.is_empty() {
+            ids.extend(self.tokenizer.bos_id());
+        }
+        if ids.is_empty() {
+            let found = "none: the prompt is empty and the tokenizer has no beginning-of-text token";
+            return Err(Error::invalid("prompt", "at least one token", found));
+        }
+        Ok(ids)
+    }
+
+    /// Continues `prompt`. The text goes to `observer` piece by piece; the pieces together are what the generated tokens mean at once.
+    pub fn generate(&self, prompt: &str, options: &GenerateOptions, observer: &mut dyn Observer) -> Result<Completion, Error> {
+        self.generate_ids(&self.tokenize(prompt)?, options, observer)
+    }
+
+    /// Continues a prompt that was tokenised already, see [`TextModel::tokenize`].
+    pub fn generate_ids(
+        &self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<Completion, Error> {
+        self.checkpoint.verify_unchanged()?;
+        let stops = StopStrings::new(&options.stop)?;
+        let mut scanner = stops.scanner();
+        let (stop_ids, banned_ids) = match options.ignore_eos {
+            true => (Vec::new(), self.stop_ids.clone()),
+            false => (self.stop_ids.clone(), Vec::new()),
+        };
+        let mut generation = Generation::new(
+            &self.model,
+            prompt,
+            GenerationOptions {
+                sampling: options.sampling.unwrap_or(self.sampling),
+                stop_ids,
+                banned_ids,
+                n_tokens: self.tokenizer.vocab_size(),
+                max_tokens: options.max_tokens,
+                ctx_size: options.ctx_size.unwrap_or(self.model.config().max_seq_len),
+            },
+        )?;
+        let complete = |generation: &Generation<'_>, finish| {
+            Ok(Completion { finish, timings: generation.timings(), kv_bytes: generation.kv_bytes() })
+        };
+        if generation.prefill(&mut |done, total| observer.prefill(done, total))?.is_break() {
+            return complete(&generation, FinishReason::Cancelled);
+        }
+        let mut stream = Continuation::new(&self.tokenizer, prompt)?;
+        while let Some(id) = generation.next_token()? {
+            let (text, stop) = scanner.push(&stream.push(id)?);
+            if !text.is_empty() && observer.text(&text).is_break() {
+                return complete(&generation, FinishReason::Cancelled);
+            }
+            if let Some(stop) = stop {
+                return complete(&generation, FinishReason::Stop(stop.to_string()));
+            }
+        }
+        let (mut text, stop) = scanner.push(&stream.finish()?);
+        if stop.is_none() {
+            text.push_str(&scanner.finish());
+        }
+        if !text.is_empty() && observer.text(&text).is_break() {
+            return complete(&generation, FinishReason::Cancelled);
+        }
+        let finish = match (stop, generation.finish()) {
+            (Some(stop), _) => FinishReason::Stop(stop.to_string()),
+            (None, Some(Finish::Eos(id))) => FinishReason::Eos(id),
+            (None, Some(Finish::Context)) => FinishReason::Context,
+            (None, Some(Finish::MaxTokens) | None) => FinishReason::MaxTokens,
+        };
+        complete(&generation, finish)
+    }
+}
+
+/// The text of generated tokens as it stands after the prompt: what a token means may depend on what is before it (a leading space, say).
+struct Continuation<'t> {
+    stream: TextStream<'t>,
+    // The end of the prompt's own text that the stream still holds back.
+    prompt_rest: String,
+}
+
+impl<'t> Continuation<'t> {
+    fn new(tokenizer: &'t Tokenizer, prompt: &[u32]) -> Result<Continuation<'t>, Error> {
+        let mut stream = tokenizer.stream(true);
+        let mut n_given = 0;
+        for &id in prompt {
+            n_given += stream.push(id)?.len();
+        }
+        let prompt_rest = tokenizer.decode(prompt, true)?.split_off(n_given);
+        Ok(Continuation { stream, prompt_rest })
+    }
+
+    fn push(&mut self, id: u32) -> Result<String, Error> {
+        let text = self.stream.push(id)?;
+        Ok(without(&mut self.prompt_rest, text))
+    }
+
+    fn finish(mut self) -> Result<String, Error> {
+        let text = self.stream.finish()?;
+        Ok(without(&mut self.prompt_rest, text))
+    }
+}
+
+/// Takes `rest`, or as much of it as is there, from the front of `text`. Should the tokens after the prompt have changed how its end
+/// reads (bytes that are no character together), the text is shown as it is.
+fn without(rest: &mut String, text: String) -> String {
+    if let Some(text) = text.strip_prefix(rest.as_str()) {
+        let text = text.to_string();
+        rest.clear();
+        return text;
+    }
+    match rest.strip_prefix(text.as_str()) {
+        Some(left) => {
+            *rest = left.to_string();
+            String::new()
+        }
+        None => {
+            rest.clear();
+            text
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_stream_still_holds_of_the_prompt_is_not_shown_as_text() {
+        let mut rest = "né".to_string();
+        assert_eq!(without(&mut rest, String::new()), "");
+        assert_eq!(without(&mut rest, "n".to_string()), "");
+        assert_eq!(without(&mut rest, "é!".to_string()), "!");
+        assert_eq!(without(&mut rest, "né".to_string()), "né");
+        let mut rest = "é".to_string();
+        assert_eq!(without(&mut rest, "\u{fffd}\u{fffd}\u{fffd}".to_string()), "\u{fffd}\u{fffd}\u{fffd}");
+    }
+}
