@@ -32,8 +32,8 @@ pub fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
     assert_eq!(x.len(), out.len(), "round_to_bf16");
     for (x, out) in x.iter().zip(out) {
         let bits = x.to_bits();
-        let rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-        // A NaN may carry into the exponent or the sign: give it a quiet bit instead.
+        // A NaN might carry into the exponent or the sign: it gets the quiet bit instead.
+        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
         let bits = if x.is_nan() { (bits >> 16) | 0x40 } else { rounded };
         *out = bf16::from_bits(bits as u16);
     }

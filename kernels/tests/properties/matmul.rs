@@ -1,0 +1,194 @@
+//! The matrix product: against the oracle, and one row against many, bit for bit.
+
+use infer_kernels::testing::{Guarded, Seeded};
+use infer_kernels::{Activations, DType, DTypeVisitor, Element, Isa, Kernels, MatMut, as_bytes, bf16, f16, round_to_bf16};
+
+use crate::{TINY, UNIT, assert_close, assert_intact, awkward};
+
+/// Weights in any format, and the exact values that they stand for.
+struct Weights {
+    bytes: Guarded<u8>,
+    values: Vec<f32>,
+}
+
+/// Rounds `values` to a format, misaligned by a number of elements.
+fn weights(dtype: DType, values: Vec<f32>, misalignment: usize) -> Weights {
+    fn store<E: Element + PartialEq>(values: &[f32], misalignment: usize, round: impl Fn(f32) -> E) -> Weights {
+        let rounded: Vec<E> = values.iter().map(|&x| round(x)).collect();
+        let mut bytes = as_bytes(&rounded).iter().copied();
+        let len = size_of_val(&rounded[..]);
+        let bytes = Guarded::new(len, misalignment * size_of::<E>(), 0xff, || bytes.next().unwrap());
+        Weights { bytes, values: rounded.iter().map(|x| x.to_f32()).collect() }
+    }
+    match dtype.name() {
+        "f32" => store(&values, misalignment, |x| x),
+        "f16" => store(&values, misalignment, f16::from_f32),
+        "bf16" => store(&values, misalignment, bf16::from_f32),
+        other => panic!("no rounding to {other} in this test"),
+    }
+}
+
+/// (m, n, k) of one product.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    m: usize,
+    n: usize,
+    k: usize,
+}
+
+fn run(kernels: &Kernels, dtype: DType, w: &[u8], x: Activations<'_>, shape: Shape) -> Vec<f32> {
+    let mut out = Guarded::new(shape.m * shape.n, 0, f32::NAN, || 0.0);
+    kernels.matmul(dtype, w, x, shape.k, MatMut::new(out.get_mut(), shape.n));
+    assert_intact(&out, "matmul");
+    out.get().to_vec()
+}
+
+/// One shape on every rung, for every format and both activation types, against the oracle.
+fn check(shape: Shape, misalignment: usize, seeded: &mut Seeded) {
+    let Shape { m, n, k } = shape;
+    let oracle = Kernels::for_isa(Isa::Scalar).unwrap();
+    for &dtype in DType::ALL {
+        let w = weights(dtype, (0..n * k).map(|_| seeded.awkward()).collect(), misalignment);
+        let x = awkward(m * k, misalignment, seeded);
+        let mut rounded = vec![bf16::ZERO; m * k];
+        round_to_bf16(x.get(), &mut rounded);
+        let exact: Vec<f32> = rounded.iter().map(|x| x.to_f32()).collect();
+        for (x, values) in [(Activations::F32(x.get()), x.get()), (Activations::Bf16(&rounded), &exact[..])] {
+            let want = run(&oracle, dtype, w.bytes.get(), x, shape);
+            for kernels in Kernels::available() {
+                let got = run(&kernels, dtype, w.bytes.get(), x, shape);
+                for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
+                    let (t, r) = (i / n, i % n);
+                    let pairs = w.values[r * k..][..k].iter().zip(&values[t * k..][..k]);
+                    let bound = bound(&kernels, dtype, x, pairs);
+                    let what = || format!("{} {dtype} {shape:?} misaligned {misalignment}, row {t} column {r}", kernels.isa());
+                    assert_close(got, want, bound, &what);
+                }
+            }
+        }
+    }
+}
+
+/// What the sum of k products may be off by, in whatever order it is taken: each of at most 2k roundings by UNIT of Σ|w·x| (Higham,
+/// "Accuracy and Stability of Numerical Algorithms", equation 3.5), or by half the smallest step. The bf16 instruction takes
+/// subnormal inputs and results for zero.
+fn bound<'a>(kernels: &Kernels, dtype: DType, x: Activations<'_>, pairs: impl Iterator<Item = (&'a f32, &'a f32)>) -> f64 {
+    let flushes = kernels.prefers_bf16(dtype) && matches!(x, Activations::Bf16(_));
+    let smallest = f64::from(f32::MIN_POSITIVE);
+    let (mut sum, mut lost, mut k) = (0.0, 0.0, 0.0);
+    for (&w, &x) in pairs {
+        let (w, x) = (f64::from(w).abs(), f64::from(x).abs());
+        sum += w * x;
+        lost += if flushes { smallest * (2.0 + w + x) } else { TINY };
+        k += 1.0;
+    }
+    2.0 * (k + 2.0) * UNIT * sum + 2.0 * lost + TINY
+}
+
+#[test]
+fn every_length_and_misalignment() {
+    let mut seeded = Seeded(1);
+    // Two steps of the widest kernel are 64 elements: whole pairs of steps, odd steps and every tail occur.
+    for k in 1..=130 {
+        let (m, n) = (1 + k % 6, 1 + k % 7);
+        check(Shape { m, n, k }, k % 5, &mut seeded);
+    }
+}
+
+#[test]
+fn every_tile_and_remainder() {
+    let mut seeded = Seeded(2);
+    for m in 1..=9 {
+        for n in 1..=8 {
+            check(Shape { m, n, k: 37 }, 1, &mut seeded);
+        }
+    }
+}
+
+#[test]
+fn more_weights_than_a_panel_holds() {
+    // A panel is 256 KiB: 32 rows of 2048 f32.
+    check(Shape { m: 3, n: 75, k: 2048 }, 0, &mut Seeded(3));
+}
+
+#[test]
+fn infinity_and_nan_come_through() {
+    let oracle = Kernels::for_isa(Isa::Scalar).unwrap();
+    for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        for at in [0, 15, 16, 40] {
+            let mut x = vec![1.0f32; 41];
+            x[at] = bad;
+            let w = weights(DType::F32, vec![0.5; 82], 0);
+            let shape = Shape { m: 1, n: 2, k: 41 };
+            let want = run(&oracle, DType::F32, w.bytes.get(), Activations::F32(&x), shape);
+            for kernels in Kernels::available() {
+                let got = run(&kernels, DType::F32, w.bytes.get(), Activations::F32(&x), shape);
+                for (got, want) in got.iter().zip(&want) {
+                    assert!(got == want || (got.is_nan() && want.is_nan()), "{}: {got} and not {want}", kernels.isa());
+                }
+            }
+        }
+    }
+}
+
+/// The contract: an output has the same bits alone, among other rows, and in a part of the columns.
+#[test]
+fn one_row_has_the_bits_of_many() {
+    let mut seeded = Seeded(4);
+    for k in [1, 7, 33, 64, 100, 576] {
+        let shape = Shape { m: 13, n: 19, k };
+        for &dtype in DType::ALL {
+            let w = weights(dtype, (0..shape.n * k).map(|_| seeded.uniform()).collect(), 1);
+            let x: Vec<f32> = (0..shape.m * k).map(|_| seeded.uniform()).collect();
+            let mut rounded = vec![bf16::ZERO; x.len()];
+            round_to_bf16(&x, &mut rounded);
+            let row_bytes = dtype.row_bytes(k).unwrap();
+            for kernels in Kernels::available() {
+                for is_bf16 in [false, true] {
+                    let rows = |from: usize, to: usize| match is_bf16 {
+                        false => Activations::F32(&x[from * k..to * k]),
+                        true => Activations::Bf16(&rounded[from * k..to * k]),
+                    };
+                    let whole = run(&kernels, dtype, w.bytes.get(), rows(0, shape.m), shape);
+                    for t in 0..shape.m {
+                        let one = run(&kernels, dtype, w.bytes.get(), rows(t, t + 1), Shape { m: 1, ..shape });
+                        assert_eq!(bits(&one), bits(&whole[t * shape.n..][..shape.n]), "{} {dtype} k {k} row {t}", kernels.isa());
+                    }
+                    for (from, to) in [(0, 5), (5, 19), (3, 4)] {
+                        let part = &w.bytes.get()[from * row_bytes..to * row_bytes];
+                        let columns = run(&kernels, dtype, part, rows(0, shape.m), Shape { n: to - from, ..shape });
+                        for t in 0..shape.m {
+                            let want = &whole[t * shape.n + from..t * shape.n + to];
+                            assert_eq!(
+                                bits(&columns[t * (to - from)..][..to - from]),
+                                bits(want),
+                                "{} {dtype} k {k}",
+                                kernels.isa()
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// A format that this file cannot round to would go untested: the registry and the test must know the same ones.
+#[test]
+fn every_format_is_tested() {
+    struct Name;
+    impl DTypeVisitor for Name {
+        type Output = DType;
+        fn visit<B: infer_kernels::Block>(self) -> DType {
+            B::DTYPE
+        }
+    }
+    for &dtype in DType::ALL {
+        assert_eq!(dtype.visit(Name), dtype);
+        assert_eq!(weights(dtype, vec![1.5; 8], 0).values, [1.5; 8], "{dtype}");
+    }
+}
