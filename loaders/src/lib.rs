@@ -12,13 +12,16 @@ mod checkpoint;
 mod error;
 mod extent;
 mod file;
+mod guard;
 mod metadata;
 mod mmap;
+mod pre_tokenize;
 mod safetensors;
 mod shards;
 mod text_stream;
 mod tokenizer;
 mod tokenizer_file;
+mod vocabulary;
 
 pub use checkpoint::{Checkpoint, OpenOptions, Tensor, TensorFile, open, open_safetensors, static_safetensors};
 pub use error::{Fault, LoadError};

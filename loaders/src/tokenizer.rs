@@ -1,105 +1,92 @@
-//! `Tokenizer`: text to ids and back, by `tokenizer.json` and `tokenizer_config.json` (formats.md section 4).
+//! `Tokenizer`: text to ids and back, by `tokenizer.json` (formats.md section 4).
 //!
-//! Not here: the algorithms, which are the `tokenizers` crate's; the checks that keep a hostile file away from it
-//! (`tokenizer_file.rs`); and chat templates.
+//! Not here: the algorithms, which are the `tokenizers` crate's; reading that file (`tokenizer_file.rs`); and chat templates.
+//!
+//! `add_bos_token` and `add_eos_token` in `tokenizer_config.json` have no effect, whatever formats.md says: transformers 5.23 drops
+//! both where there is a `tokenizer.json` (`PreTrainedTokenizerBase._from_pretrained`), and its post-processor decides alone.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokenizers::AddedToken;
 use tokenizers::decoders::DecoderWrapper;
-use tokenizers::{PaddingParams, TruncationParams};
 
 use crate::error::LoadError;
 use crate::file::exists;
+use crate::guard::guarded;
 use crate::metadata::Metadata;
 use crate::text_stream::TextStream;
-use crate::tokenizer_file;
+use crate::tokenizer_file::{self, Assembled};
+
+/// The keys that name special tokens (transformers, `SPECIAL_TOKENS_ATTRIBUTES`).
+const NAMED_TOKENS: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// A tokenizer.
 pub struct Tokenizer {
     /// `tokenizer.json`.
     path: Arc<Path>,
-    inner: tokenizers::Tokenizer,
+    inner: Assembled,
     vocab_size: usize,
     /// Sorted.
     special_ids: Vec<u32>,
     bos_id: Option<u32>,
     eos_ids: Vec<u32>,
-    specials: Specials,
-}
-
-/// What `encode` puts around a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Specials {
-    /// What the post-processor in `tokenizer.json` says.
-    AsProcessed,
-    /// These, because `tokenizer_config.json` has `add_bos_token` or `add_eos_token`.
-    Around { before: Option<u32>, after: Option<u32> },
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and, if there is one, `tokenizer_config.json` from a folder.
+    /// Reads `tokenizer.json` from a folder, and the names of special tokens from `tokenizer_config.json` or, as older models have
+    /// it, `special_tokens_map.json`.
     ///
     /// # Errors
-    /// If the former is missing, or either is malformed.
+    /// If the first is missing, or any is malformed.
     pub fn open(folder: &Path) -> Result<Tokenizer, LoadError> {
-        let json = tokenizer_file::read(&folder.join("tokenizer.json"))?;
-        let config_path = folder.join("tokenizer_config.json");
-        let config = exists(&config_path).then(|| Metadata::read(&config_path)).transpose()?;
-        Tokenizer::parse(&folder.join("tokenizer.json"), &json, config.as_ref())
+        let path = folder.join("tokenizer.json");
+        let json = tokenizer_file::read(&path)?;
+        let mut settings = Vec::new();
+        for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+            let path = folder.join(name);
+            if exists(&path) {
+                settings.push(Metadata::read(&path)?);
+            }
+        }
+        Tokenizer::parse(&path, &json, &settings)
     }
 
-    /// Makes a tokenizer of a `tokenizer.json` that is in memory; `path` stands for it in messages. `config` is
-    /// `tokenizer_config.json`.
+    /// Makes a tokenizer of a `tokenizer.json` that is in memory; `path` stands for it in messages. `settings` are the files that
+    /// name special tokens; of two that name the same, the first counts.
     ///
     /// # Errors
     /// Those of [`Tokenizer::open`] that concern the content.
-    pub fn parse(path: &Path, json: &[u8], config: Option<&Metadata>) -> Result<Tokenizer, LoadError> {
-        let facts = tokenizer_file::check(path, json)?;
-        let mut inner = guarded(path, || tokenizers::Tokenizer::from_bytes(json))?;
-        // A tokenizer saved by a training run may cut and pad texts; an engine must do neither.
-        guarded(path, || inner.with_truncation(None::<TruncationParams>).map(|_| ()))?;
-        inner.with_padding(None::<PaddingParams>);
-        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
-        let mut special_ids: Vec<u32> = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
-        special_ids.sort_unstable();
-        let mut tokenizer = Tokenizer {
-            path: path.into(),
-            inner,
-            vocab_size: facts.vocab_size,
-            special_ids,
-            bos_id: None,
-            eos_ids: Vec::new(),
-            specials: Specials::AsProcessed,
-        };
-        if let Some(config) = config {
-            tokenizer.configure(config)?;
+    pub fn parse(path: &Path, json: &[u8], settings: &[Metadata]) -> Result<Tokenizer, LoadError> {
+        let (inner, vocab_size) = tokenizer_file::assemble(path, json)?;
+        let mut tokenizer =
+            Tokenizer { path: path.into(), inner, vocab_size, special_ids: Vec::new(), bos_id: None, eos_ids: Vec::new() };
+        for key in NAMED_TOKENS {
+            let mut names = settings.iter().map(|settings| named_token(settings, key));
+            if let Some(token) = names.find_map(Result::transpose).transpose()? {
+                tokenizer.name_token(key, token)?;
+            }
         }
+        let added = tokenizer.inner.get_added_vocabulary().get_added_tokens_decoder();
+        tokenizer.special_ids = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
+        tokenizer.special_ids.sort_unstable();
         Ok(tokenizer)
     }
 
-    /// The ids of a text. With `add_special`, also what the model expects around a text, such as a BOS token; the text of a chat
-    /// template has them already.
+    /// The ids of a text. With `add_special`, also what the post-processor puts around a text, such as a BOS token; the text of a
+    /// chat template has it already.
     ///
     /// # Errors
-    /// If the tokenizer's regular expressions give up on the text, or it has neither an id for a part of it nor one for unknown.
+    /// If a regular expression of the tokenizer gives up on the text, or a word has no id and there is none for unknown words.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, LoadError> {
-        let process = add_special && self.specials == Specials::AsProcessed;
-        let encoding = self.guarded(|| self.inner.encode_fast(text, process))?;
-        match self.specials {
-            Specials::Around { before, after } if add_special => {
-                Ok(before.into_iter().chain(encoding.get_ids().iter().copied()).chain(after).collect())
-            }
-            _ => Ok(encoding.get_ids().to_vec()),
-        }
+        self.guarded(|| Ok(self.inner.encode_fast(text, add_special)?.get_ids().to_vec()))
     }
 
     /// The text of ids. Ids without a token are passed over, and with `skip_special` those of special tokens, too.
     ///
     /// # Errors
-    /// If the decoder in `tokenizer.json` refuses a token.
+    /// If the decoder of the tokenizer refuses a token.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, LoadError> {
         self.guarded(|| self.inner.decode(ids, skip_special))
     }
@@ -134,12 +121,12 @@ impl Tokenizer {
         self.special_ids.binary_search(&id).is_ok()
     }
 
-    /// The id of `bos_token` in `tokenizer_config.json`.
+    /// The id of `bos_token`.
     pub fn bos_id(&self) -> Option<u32> {
         self.bos_id
     }
 
-    /// The id of `eos_token` in `tokenizer_config.json`; none or one.
+    /// The id of `eos_token`; none or one.
     pub fn eos_ids(&self) -> &[u32] {
         &self.eos_ids
     }
@@ -160,22 +147,20 @@ impl Tokenizer {
         guarded(&self.path, call)
     }
 
-    /// Takes the named tokens from `tokenizer_config.json`, and `add_bos_token` and `add_eos_token` with the meaning that
-    /// transformers 5 gives them: if either key is there, both replace the post-processor, and a missing one is false.
-    fn configure(&mut self, config: &Metadata) -> Result<(), LoadError> {
-        let (bos, eos) = (named_token(config, "bos_token")?, named_token(config, "eos_token")?);
-        self.bos_id = bos.and_then(|token| self.id(token));
-        self.eos_ids = eos.and_then(|token| self.id(token)).into_iter().collect();
-        if config.has("add_bos_token") || config.has("add_eos_token") {
-            let add = |flag, key, token: Option<&str>| match token {
-                Some(token) if config.flag(flag)? == Some(true) => {
-                    self.id(token).map(Some).ok_or_else(|| config.error(key, "a token of tokenizer.json"))
-                }
-                _ => Ok(None),
-            };
-            let before = add("add_bos_token", "bos_token", bos)?;
-            let after = add("add_eos_token", "eos_token", eos)?;
-            self.specials = Specials::Around { before, after };
+    /// A token that settings name is special, also where `tokenizer.json` has it as an ordinary one (transformers,
+    /// `TokenizersBackend.__init__`). A name without a token, which transformers would append to the vocabulary, is passed over:
+    /// the model has no row for it.
+    fn name_token(&mut self, key: &str, token: &str) -> Result<(), LoadError> {
+        let Some(id) = self.id(token) else {
+            return Ok(());
+        };
+        match key {
+            "bos_token" => self.bos_id = Some(id),
+            "eos_token" => self.eos_ids = vec![id],
+            _ => {}
+        }
+        if !self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id) {
+            guarded(&self.path, || self.inner.add_special_tokens([AddedToken::from(token, true)]))?;
         }
         Ok(())
     }
@@ -187,20 +172,12 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// A token named in `tokenizer_config.json`: a string, or an object with a `content`.
-fn named_token<'a>(config: &'a Metadata, key: &str) -> Result<Option<&'a str>, LoadError> {
-    let token = match config.get(key) {
+/// A named token: a string, or an object with a `content`.
+fn named_token<'a>(settings: &'a Metadata, key: &str) -> Result<Option<&'a str>, LoadError> {
+    let token = match settings.get(key) {
         None => return Ok(None),
         Some(Value::Object(fields)) => fields.get("content").and_then(Value::as_str),
         Some(other) => other.as_str(),
     };
-    token.map(Some).ok_or_else(|| config.error(key, "a string, or an object with a string `content`"))
-}
-
-/// Calls the `tokenizers` crate, whose errors become one line about the file.
-fn guarded<T>(path: &Path, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, LoadError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| LoadError::file(path, "a tokenizer that can be used", error)),
-        Err(_) => Err(LoadError::file(path, "a tokenizer that can be used", "one that breaks the tokenizer library")),
-    }
+    token.map(Some).ok_or_else(|| settings.error(key, "a string, or an object with a string `content`"))
 }

@@ -1,73 +1,46 @@
-//! The checks that `tokenizer.json` must pass before the `tokenizers` crate reads it.
+//! `tokenizer.json`: read, checked, and put together with the parts of the `tokenizers` crate.
 //!
-//! Not here: what the file means. That crate trusts its input: some files make it panic, run out of stack or take memory by a number
-//! in the file. Each rule below names what it keeps away.
+//! Not here: what the parts do. That crate trusts its input: some files make its own reader panic, run out of stack, take memory by a
+//! number in the file, or behave differently from run to run. Each check below names what it keeps away.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::bpe::{BpeBuilder, Vocab};
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::{AddedToken, TokenizerImpl};
 
 use crate::error::LoadError;
 use crate::file::read_limited;
+use crate::guard::guarded;
+use crate::pre_tokenize::Stages;
+use crate::vocabulary::{Merges, Vocabulary};
 
 /// The longest `tokenizer.json` that is read; the longest in use have 35 MB.
 const MAX_BYTES: u64 = 64 << 20;
+/// How deep arrays and objects may be nested in a normalizer, pre-tokenizer, post-processor or decoder. The ones in use nest five
+/// deep. The crate's parsers are recursive and try several readings at each level: their time doubles with each.
+const MAX_NESTING: usize = 12;
 
-/// What the checks found out.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    /// 1 + the highest id.
-    pub(crate) vocab_size: usize,
-}
+/// The crate's tokenizer with our own splitting.
+pub(crate) type Assembled = TokenizerImpl<ModelWrapper, NormalizerWrapper, Stages, PostProcessorWrapper, DecoderWrapper>;
 
-/// Reads the file.
-///
-/// # Errors
-/// If it is missing, too long or cannot be read.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    read_limited(path, MAX_BYTES)
-}
-
-/// Checks the file.
-///
-/// # Errors
-/// If a rule is broken; the message names the field.
-pub(crate) fn check(path: &Path, json: &[u8]) -> Result<Facts, LoadError> {
-    let file: File = serde_json::from_slice(json).map_err(|error| LoadError::file(path, "a tokenizer in JSON", error))?;
-    let fail = |field: &str, (expected, found): (String, String)| LoadError::field(path, field, expected, found);
-
-    for (name, part) in [
-        ("normalizer", &file.normalizer),
-        ("pre_tokenizer", &file.pre_tokenizer),
-        ("post_processor", &file.post_processor),
-        ("decoder", &file.decoder),
-    ] {
-        check_part(part, 0).map_err(|wrong| fail(name, wrong))?;
-    }
-    let highest = check_ids(&file).map_err(|(field, wrong)| fail(field, wrong))?;
-    if let (Vocab::Ids(vocab), Some(merges)) = (&file.model.vocab, &file.model.merges) {
-        let prefix = file.model.continuing_subword_prefix.as_deref().unwrap_or_default();
-        check_merges(vocab, &merges.0, prefix).map_err(|wrong| fail("model.merges", wrong))?;
-    }
-    Ok(Facts { vocab_size: highest as usize + 1 })
-}
-
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
-
-/// How deep normalizers, pre-tokenizers, decoders and post-processors may be nested. The ones in use nest twice; the crate's
-/// recursive parser tries several readings at each level.
-const MAX_NESTING: usize = 6;
-/// The highest id may be this many times the number of tokens, and then some.
-const MAX_SPARSITY: u64 = 4;
-
+/// The file's top level. `truncation` and `padding`, left behind by some training runs, are passed over: an engine does neither.
 #[derive(Deserialize)]
 struct File<'a> {
-    #[serde(borrow, default)]
-    added_tokens: Vec<AddedToken<'a>>,
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    added_tokens: Vec<Added>,
     #[serde(default)]
     normalizer: Value,
     #[serde(default)]
@@ -77,209 +50,176 @@ struct File<'a> {
     #[serde(default)]
     decoder: Value,
     #[serde(borrow)]
-    model: Model<'a>,
+    model: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-struct AddedToken<'a> {
+struct Added {
     id: u32,
-    #[serde(borrow)]
-    content: Cow<'a, str>,
+    #[serde(flatten)]
+    token: AddedToken,
 }
 
+/// The settings of a model that are checked, and all those of byte-pair encoding.
 #[derive(Deserialize)]
 struct Model<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    vocab: Vocab<'a>,
+    vocab: Vocabulary<'a>,
     #[serde(borrow, default)]
     merges: Option<Merges<'a>>,
     #[serde(default)]
+    dropout: Option<f64>,
+    #[serde(default)]
+    unk_token: Option<Value>,
+    #[serde(default)]
     continuing_subword_prefix: Option<String>,
+    #[serde(default)]
+    end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    fuse_unk: Option<bool>,
+    #[serde(default)]
+    byte_fallback: Option<bool>,
+    #[serde(default)]
+    ignore_merges: Option<bool>,
 }
 
-/// The vocabulary of BPE, WordPiece and WordLevel, or of Unigram.
-enum Vocab<'a> {
-    /// Token to id.
-    Ids(HashMap<Cow<'a, str>, u32>),
-    /// Tokens with a score, in the order of their ids; how many.
-    Scored(u64),
+/// Reads the file.
+///
+/// # Errors
+/// If it is missing, longer than 64 MiB or cannot be read.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    read_limited(path, MAX_BYTES)
 }
 
-/// Pairs of tokens that become one. A file spells a pair `["a", "b"]` or, in older versions, `"a b"`.
-struct Merges<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
-
-type Wrong = (String, String);
-
-fn wrong(expected: impl fmt::Display, found: impl fmt::Display) -> Wrong {
-    (expected.to_string(), found.to_string())
-}
-
-/// Limits nesting.
-fn check_part(part: &Value, depth: usize) -> Result<(), Wrong> {
-    if depth > 2 * MAX_NESTING {
-        return Err(wrong(format_args!("nesting of at most {MAX_NESTING}"), "deeper nesting"));
+/// Checks the file and makes a tokenizer of it; also returns 1 + the highest id.
+///
+/// # Errors
+/// If a check fails or the crate refuses a part; the message names the field.
+pub(crate) fn assemble(path: &Path, json: &[u8]) -> Result<(Assembled, usize), LoadError> {
+    let file: File = serde_json::from_slice(json).map_err(|error| LoadError::file(path, "a tokenizer in JSON", error))?;
+    if let Some(version) = file.version.as_deref().filter(|&version| version != "1.0") {
+        return Err(LoadError::field(path, "version", "\"1.0\"", format_args!("\"{version}\"")));
     }
-    match part {
-        Value::Array(items) => items.iter().try_for_each(|item| check_part(item, depth + 1)),
-        Value::Object(fields) => fields.values().try_for_each(|field| check_part(field, depth + 1)),
-        _ => Ok(()),
+    let (model, highest) = assemble_model(path, &file)?;
+    let mut tokenizer = Assembled::new(model);
+    let normalizer: Option<NormalizerWrapper> = part(path, "normalizer", file.normalizer)?;
+    let pre_tokenizer: Option<PreTokenizerWrapper> = part(path, "pre_tokenizer", file.pre_tokenizer)?;
+    let stages = pre_tokenizer.map(|wrapper| guarded(path, || Stages::new(wrapper))).transpose()?;
+    tokenizer.with_pre_tokenizer(stages);
+    tokenizer.with_post_processor(part::<PostProcessorWrapper>(path, "post_processor", file.post_processor)?);
+    tokenizer.with_decoder(part::<DecoderWrapper>(path, "decoder", file.decoder)?);
+    guarded(path, || {
+        // The normalizer first: added tokens may be normalised by it.
+        tokenizer.with_normalizer(normalizer)?;
+        tokenizer.add_tokens(file.added_tokens.into_iter().map(|added| added.token))
+    })?;
+    // The crate numbers new tokens itself and passes over the ids in the file, as transformers therefore does, too.
+    let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder().keys().copied().max();
+    match highest.max(added) {
+        Some(highest) => Ok((tokenizer, highest as usize + 1)),
+        None => Err(LoadError::field(path, "model.vocab", "one token or more", "none")),
     }
 }
 
-/// The highest id, if the ids are distinct and not too sparse.
-fn check_ids(file: &File) -> Result<u32, (&'static str, Wrong)> {
-    let n_tokens = match &file.model.vocab {
-        Vocab::Ids(vocab) => vocab.len() as u64,
-        Vocab::Scored(n) => *n,
-    } + file.added_tokens.len() as u64;
-    let most = n_tokens.saturating_mul(MAX_SPARSITY).saturating_add(1024);
-    let mut highest = match &file.model.vocab {
-        Vocab::Ids(vocab) => {
-            let mut seen: HashMap<u32, &str> = HashMap::with_capacity(vocab.len());
-            for (token, &id) in vocab {
-                if u64::from(id) > most {
-                    let found = format_args!("id {id} of '{token}'");
-                    return Err(("model.vocab", wrong(format_args!("ids of at most {most} for {n_tokens} tokens"), found)));
-                }
-                if let Some(other) = seen.insert(id, token) {
-                    return Err((
-                        "model.vocab",
-                        wrong("one token for each id", format_args!("'{other}' and '{token}' with id {id}")),
-                    ));
-                }
-            }
-            seen.into_keys().max()
+/// The model and its highest id.
+fn assemble_model(path: &Path, file: &File) -> Result<(ModelWrapper, Option<u32>), LoadError> {
+    let bad_model = |error| LoadError::field(path, "model", "a model of the tokenizers format", error);
+    let model: Model = serde_json::from_str(file.model.get()).map_err(bad_model)?;
+    let bad = |field: &str, wrong: Wrong| LoadError::field(path, &format!("model.{field}"), wrong.expected, wrong.found);
+    let highest = model.vocab.highest_id(file.added_tokens.len()).map_err(|wrong| bad("vocab", wrong))?;
+    for added in &file.added_tokens {
+        if u64::from(added.id) > model.vocab.id_limit(file.added_tokens.len()) {
+            let found = format_args!("id {} of '{}'", added.id, added.token.content);
+            return Err(LoadError::field(path, "added_tokens", "ids without great gaps", found));
         }
-        Vocab::Scored(n) => u32::try_from(*n).ok().and_then(|n| n.checked_sub(1)),
+    }
+    if let Some(dropout) = model.dropout.filter(|&dropout| dropout != 0.0) {
+        // Merges would be left out at random, differently at every call.
+        return Err(bad("dropout", Wrong::new("null or 0", dropout)));
+    }
+    match (model.kind.as_deref(), model.vocab, model.merges) {
+        (Some("BPE") | None, Vocabulary::Ids(ids), Some(merges)) => {
+            let prefix = model.continuing_subword_prefix.as_deref().unwrap_or_default();
+            merges.check(&ids, prefix).map_err(|wrong| bad("merges", wrong))?;
+            let unknown = match model.unk_token {
+                None | Some(Value::Null) => None,
+                Some(Value::String(token)) if ids.contains_key(token.as_str()) => Some(token),
+                Some(other) => return Err(bad("unk_token", Wrong::new("a token of the vocabulary", other))),
+            };
+            let ids: Vocab = ids.into_iter().map(|(token, id)| (token.into_owned(), id)).collect();
+            let mut builder = BpeBuilder::new()
+                .vocab_and_merges(ids, merges.into_owned())
+                .fuse_unk(model.fuse_unk.unwrap_or(false))
+                .byte_fallback(model.byte_fallback.unwrap_or(false))
+                .ignore_merges(model.ignore_merges.unwrap_or(false));
+            if let Some(token) = unknown {
+                builder = builder.unk_token(token);
+            }
+            if let Some(prefix) = model.continuing_subword_prefix {
+                builder = builder.continuing_subword_prefix(prefix);
+            }
+            if let Some(suffix) = model.end_of_word_suffix {
+                builder = builder.end_of_word_suffix(suffix);
+            }
+            Ok((ModelWrapper::BPE(guarded(path, || builder.build())?), highest))
+        }
+        (Some("BPE"), _, _) => Err(bad("vocab", Wrong::new("an object of ids, and merges beside it", "something else"))),
+        (Some("Unigram" | "WordPiece" | "WordLevel") | None, _, _) => {
+            let parse = || serde_json::from_str(file.model.get()).map_err(tokenizers::Error::from);
+            Ok((guarded(path, parse)?, highest))
+        }
+        (Some(other), _, _) => Err(bad("type", Wrong::new("BPE, Unigram, WordPiece or WordLevel", format_args!("'{other}'")))),
+    }
+}
+
+/// A part of the tokenizer that is one of the crate's types; null is none.
+fn part<T: DeserializeOwned>(path: &Path, field: &str, value: Value) -> Result<Option<T>, LoadError> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let bad = |expected: &str, found: &dyn fmt::Display| LoadError::field(path, field, expected, found);
+    if is_nested_deeper(&value, MAX_NESTING) {
+        return Err(bad("nesting as in a tokenizer", &format_args!("nesting deeper than {MAX_NESTING}")));
+    }
+    // The crate stops replacing, without a word, when such an expression gives up; those of other fields are ours to run.
+    if let Some(pattern) = slow_regex(&value).filter(|_| field != "pre_tokenizer") {
+        return Err(bad("regular expressions without look-around or back-references", &format_args!("'{pattern}'")));
+    }
+    let parsed = guarded(path, || Ok(serde_json::from_value(value)))?;
+    parsed.map(Some).map_err(|error| bad("a part of the tokenizers format", &error))
+}
+
+fn is_nested_deeper(value: &Value, depth: usize) -> bool {
+    let mut inner: Box<dyn Iterator<Item = &Value>> = match value {
+        Value::Array(items) => Box::new(items.iter()),
+        Value::Object(fields) => Box::new(fields.values()),
+        _ => return false,
     };
-    for token in &file.added_tokens {
-        if u64::from(token.id) > most {
-            let found = format_args!("id {} of '{}'", token.id, token.content);
-            return Err(("added_tokens", wrong(format_args!("ids of at most {most} for {n_tokens} tokens"), found)));
-        }
-        highest = highest.max(Some(token.id));
-    }
-    highest.ok_or(("model.vocab", wrong("one token or more", "none")))
+    depth == 0 || inner.any(|value| is_nested_deeper(value, depth - 1))
 }
 
-/// Keeps away the crate's panic at a merge that is longer than every token, and makes unknown tokens an error that names them.
-fn check_merges(vocab: &HashMap<Cow<str>, u32>, merges: &[(Cow<str>, Cow<str>)], prefix: &str) -> Result<(), Wrong> {
-    let mut merged = String::new();
-    for (n, (a, b)) in merges.iter().enumerate() {
-        if let Some(unknown) = [a, b].into_iter().find(|part| !vocab.contains_key(part.as_ref())) {
-            return Err(wrong(format_args!("tokens of the vocabulary in merge {n}"), format_args!("'{unknown}'")));
+/// A `{"Regex": pattern}` anywhere within that the linear engine cannot run.
+fn slow_regex(value: &Value) -> Option<&str> {
+    match value {
+        Value::Array(items) => items.iter().find_map(slow_regex),
+        Value::Object(fields) => {
+            let pattern = fields.get("Regex").and_then(Value::as_str);
+            pattern.filter(|pattern| regex::Regex::new(pattern).is_err()).or_else(|| fields.values().find_map(slow_regex))
         }
-        // The crate cuts as many bytes from `b` as the prefix has, whether or not `b` begins with it.
-        let Some(rest) = b.get(prefix.len()..) else {
-            return Err(wrong(format_args!("merge {n} to begin with the prefix '{prefix}'"), format_args!("'{b}'")));
-        };
-        merged.clear();
-        merged.push_str(a);
-        merged.push_str(rest);
-        if !vocab.contains_key(merged.as_str()) {
-            return Err(wrong(format_args!("the result of merge {n} in the vocabulary"), format_args!("'{merged}' missing")));
-        }
-    }
-    Ok(())
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Vocab<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct VocabVisitor;
-        impl<'de> Visitor<'de> for VocabVisitor {
-            type Value = Vocab<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of ids or an array of tokens as `vocab`")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut vocab = HashMap::new();
-                while let Some((token, id)) = map.next_entry::<BorrowedStr<'de>, u32>()? {
-                    if let Some(first) = vocab.insert(token.0, id)
-                        && first != id
-                    {
-                        return Err(A::Error::custom(format_args!("a token with two ids, {first} and {id}")));
-                    }
-                }
-                Ok(Vocab::Ids(vocab))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut n = 0;
-                while seq.next_element::<(BorrowedStr<'de>, f64)>()?.is_some() {
-                    n += 1;
-                }
-                Ok(Vocab::Scored(n))
-            }
-        }
-        deserializer.deserialize_any(VocabVisitor)
+        _ => None,
     }
 }
 
-/// A string that borrows from the file where it can. (`Cow` alone does so only as a field with an attribute.)
-#[derive(Deserialize)]
-struct BorrowedStr<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Merges<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MergesVisitor;
-        impl<'de> Visitor<'de> for MergesVisitor {
-            type Value = Merges<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of merges")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut merges = Vec::new();
-                while let Some(Merge(a, b)) = seq.next_element()? {
-                    merges.push((a, b));
-                }
-                Ok(Merges(merges))
-            }
-        }
-        deserializer.deserialize_seq(MergesVisitor)
-    }
+/// What a check expected and what it found.
+pub(crate) struct Wrong {
+    pub(crate) expected: String,
+    pub(crate) found: String,
 }
 
-struct Merge<'a>(Cow<'a, str>, Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MergeVisitor;
-        impl<'de> Visitor<'de> for MergeVisitor {
-            type Value = Merge<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a merge: two tokens, or a string of two tokens with a space between")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                match text.split_once(' ') {
-                    Some((a, b)) if !b.contains(' ') => Ok(Merge(a.into(), b.into())),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                match text.split_once(' ') {
-                    Some((a, b)) if !b.contains(' ') => Ok(Merge(a.to_owned().into(), b.to_owned().into())),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut next = |n| -> Result<Cow<'de, str>, A::Error> {
-                    Ok(seq.next_element::<BorrowedStr<'de>>()?.ok_or_else(|| A::Error::invalid_length(n, &self))?.0)
-                };
-                let (a, b) = (next(0)?, next(1)?);
-                match seq.next_element::<serde::de::IgnoredAny>()? {
-                    None => Ok(Merge(a, b)),
-                    Some(_) => Err(A::Error::invalid_length(3, &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(MergeVisitor)
+impl Wrong {
+    pub(crate) fn new(expected: impl fmt::Display, found: impl fmt::Display) -> Wrong {
+        Wrong { expected: expected.to_string(), found: found.to_string() }
     }
 }
