@@ -293,8 +293,9 @@ fn one_line(error: &clap::Error) -> String {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    // InvalidArg reads "--top-k <K>" or "<ID>...".
+    // InvalidArg reads "--top-k <K>" or "[ID]...".
     let flag = text(ContextKind::InvalidArg).map(|arg| arg.split(" <").next().unwrap_or(arg));
+    let flag = flag.map(|flag| flag.trim_matches(['[', ']', '<', '>', '.']));
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
     if let (ErrorKind::ValueValidation, Some(flag), Some(expected)) = (error.kind(), flag, std::error::Error::source(error)) {
         return format!("{flag}: {expected}, found {value:?}");

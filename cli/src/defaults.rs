@@ -81,7 +81,7 @@ mod tests {
     fn a_wrong_value_is_refused_by_file_and_field() {
         for (json, line) in [
             (r#"{"do_sample": true, "temperature": -1}"#, "field 'temperature': expected a finite number >= 0, found -1"),
-            (r#"{"do_sample": true, "temperature": 1e308}"#, "field 'temperature': expected a finite number >= 0, found 1e308"),
+            (r#"{"do_sample": true, "temperature": 1e308}"#, "field 'temperature': expected a finite number >= 0, found 1e+308"),
             (r#"{"top_p": 1.5}"#, "field 'top_p': expected a number from 0 to 1, found 1.5"),
             (r#"{"do_sample": 1}"#, "field 'do_sample': expected true or false, found 1"),
             (r#"{"repetition_penalty": 0}"#, "field 'repetition_penalty': expected a finite number > 0, found 0"),

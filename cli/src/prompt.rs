@@ -3,16 +3,26 @@
 //! Not here: tokens. A NUL is a character like any other.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::report::Failure;
+
+/// The longest text that is read, in bytes: far more than any context holds, and an end for what has none, such as /dev/zero.
+const MAX_TEXT: u64 = 64 << 20;
 
 /// The text of `--prompt`/`--text`, or of `--prompt-file` (where `-` is standard input). `flag` is how the caller calls the first.
 pub fn read(flag: &str, text: Option<&OsStr>, file: Option<&Path>) -> Result<String, Failure> {
     match (text, file) {
         (Some(text), _) => utf8(flag, text.as_encoded_bytes().to_vec()),
-        (None, Some(path)) => read_file(path),
+        (None, Some(path)) if path == Path::new("-") => read_stdin(),
+        (None, Some(path)) => {
+            let name = path.display().to_string();
+            // Opening a folder works on some systems, reading it on none.
+            let bytes = File::open(path).and_then(read_limited).map_err(|error| Failure::read(&name, &error))?;
+            utf8(&name, bytes)
+        }
         (None, None) => {
             Err(Failure::input(format!("{flag}: expected a text (or --prompt-file FILE, - for standard input), found nothing")))
         }
@@ -21,39 +31,21 @@ pub fn read(flag: &str, text: Option<&OsStr>, file: Option<&Path>) -> Result<Str
 
 /// All of standard input as text.
 pub fn read_stdin() -> Result<String, Failure> {
+    let name = "standard input";
+    utf8(name, read_limited(io::stdin().lock()).map_err(|error| Failure::read(name, &error))?)
+}
+
+/// At most one byte more than the limit.
+fn read_limited(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| Failure::read("standard input", &error))?;
-    utf8("standard input", bytes)
-}
-
-fn read_file(path: &Path) -> Result<String, Failure> {
-    if path == Path::new("-") {
-        return read_stdin();
-    }
-    let name = path.display().to_string();
-    // A pipe is welcome (`--prompt-file <(command)`); a device such as /dev/zero has no end.
-    let kind = std::fs::metadata(path).map_err(|error| Failure::read(&name, &error))?.file_type();
-    if kind.is_dir() || is_device(&kind) {
-        let found = if kind.is_dir() { "a folder" } else { "a device" };
-        return Err(Failure::input(format!("{name}: expected a text file, found {found}")));
-    }
-    let bytes = std::fs::read(path).map_err(|error| Failure::read(&name, &error))?;
-    utf8(&name, bytes)
-}
-
-#[cfg(unix)]
-fn is_device(kind: &std::fs::FileType) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    // Standard input by its name (/dev/stdin) is a pipe, a file or a terminal; a terminal is a character device that ends.
-    kind.is_block_device() || (kind.is_char_device() && !std::io::IsTerminal::is_terminal(&std::io::stdin()))
-}
-
-#[cfg(not(unix))]
-fn is_device(_: &std::fs::FileType) -> bool {
-    false
+    reader.take(MAX_TEXT + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn utf8(source: &str, bytes: Vec<u8>) -> Result<String, Failure> {
+    if bytes.len() as u64 > MAX_TEXT {
+        return Err(Failure::input(format!("{source}: expected at most {MAX_TEXT} bytes of text, found more")));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let found = error.as_bytes().get(at).copied().unwrap_or_default();
@@ -70,5 +62,11 @@ mod tests {
         let failure = utf8("prompt.txt", b"caf\xc3\xa9 \xff\xfe".to_vec()).unwrap_err();
         assert_eq!((failure.status(), failure.line()), (2, "prompt.txt: expected UTF-8 text, found byte 0xff at offset 6"));
         assert_eq!(utf8("prompt.txt", b"a\0b".to_vec()).unwrap(), "a\0b");
+    }
+
+    #[test]
+    fn a_text_without_end_is_refused() {
+        let failure = utf8("endless", read_limited(io::repeat(b'a')).unwrap()).unwrap_err();
+        assert_eq!(failure.line(), "endless: expected at most 67108864 bytes of text, found more");
     }
 }

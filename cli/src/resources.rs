@@ -54,11 +54,16 @@ impl Memory {
 pub fn threads(requested: Option<NonZeroUsize>) -> NonZeroUsize {
     let processors = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let Some(requested) = requested else { return processors };
-    let limit = processors.saturating_mul(NonZeroUsize::MIN.saturating_add(3));
-    if requested > limit {
-        report::warn(&format!("--threads: {requested} is more than 4 for each of {processors} processors, using {limit}"));
+    let threads = cut_back(requested, processors);
+    if threads < requested {
+        report::warn(&format!("--threads: {requested} is more than 4 for each of {processors} processors, using {threads}"));
     }
-    requested.min(limit)
+    threads
+}
+
+/// At most four threads for each processor.
+fn cut_back(requested: NonZeroUsize, processors: NonZeroUsize) -> NonZeroUsize {
+    requested.min(processors.saturating_mul(NonZeroUsize::MIN.saturating_add(3)))
 }
 
 /// The largest amount of memory that the process has had resident, in bytes, where the system tells.
@@ -206,9 +211,9 @@ mod tests {
 
     #[test]
     fn too_many_threads_are_cut_back_and_few_are_kept() {
-        let processors = available_parallelism().unwrap().get();
-        assert_eq!(threads(None).get(), processors);
-        assert_eq!(threads(NonZeroUsize::new(1)).get(), 1);
-        assert_eq!(threads(NonZeroUsize::new(1_000_000)).get(), processors * 4);
+        let n = |n| NonZeroUsize::new(n).unwrap();
+        assert_eq!(threads(None), available_parallelism().unwrap());
+        assert_eq!([cut_back(n(1), n(2)), cut_back(n(8), n(2)), cut_back(n(9), n(2))], [n(1), n(8), n(8)]);
+        assert_eq!(cut_back(NonZeroUsize::MAX, n(16)), n(64));
     }
 }

@@ -1,0 +1,13 @@
+//! Tests of the whole: through the real binary, and on checkpoints with recorded truth.
+//!
+//! Not here: unit tests, which stand beside what they test. No test needs a network, a clock within a second, or anything but the
+//! Rust toolchain.
+
+// Temporary folders, running the binary, writing safetensors files.
+mod util;
+
+// The command line: flags, outputs, exit codes, pipes, signals, limits.
+mod cli;
+
+// `infer check`: reference files, published values, verdicts.
+mod check;
