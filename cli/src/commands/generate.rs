@@ -159,14 +159,20 @@ fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, load_tim
 /// Standard output, and the progress bar that is there until the first text.
 struct Screen {
     progress: Progress,
-    // Where text goes to a terminal, whether its last line is still open.
+    is_terminal: bool,
+    // Whether the last line of the text is still open.
     open_line: bool,
     failure: Option<Failure>,
 }
 
 impl Screen {
     fn new() -> Screen {
-        Screen { progress: Progress::new("reading the prompt"), open_line: false, failure: None }
+        Screen {
+            progress: Progress::new("reading the prompt"),
+            is_terminal: io::stdout().is_terminal(),
+            open_line: false,
+            failure: None,
+        }
     }
 
     fn write(&mut self, text: &str) -> Result<(), Failure> {
@@ -174,7 +180,10 @@ impl Screen {
         if let Some(last) = text.chars().next_back() {
             self.open_line = last != '\n';
         }
-        report::print(text)
+        match self.is_terminal {
+            true => report::print(&harmless(text)),
+            false => report::print(text),
+        }
     }
 
     /// Ends the last line of a terminal, so that the shell's prompt or an error starts on its own; reports what went wrong before.
@@ -183,8 +192,13 @@ impl Screen {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        if self.open_line && io::stdout().is_terminal() { self.write("\n") } else { Ok(()) }
+        if self.open_line && self.is_terminal { self.write("\n") } else { Ok(()) }
     }
+}
+
+/// Text for a terminal: a model's words must not move the cursor, change a title or worse. Elsewhere the text is left as it is.
+fn harmless(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}")
 }
 
 impl Observer for Screen {
@@ -201,5 +215,15 @@ impl Observer for Screen {
     fn prefill(&mut self, done: usize, total: usize) -> ControlFlow<()> {
         self.progress.update(done, total);
         ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_control_characters_but_line_ends_and_tabs() {
+        assert_eq!(harmless("a\tb\n\u{1b}[2Jé\u{7}\u{9b}"), "a\tb\n\u{fffd}[2Jé\u{fffd}\u{fffd}");
     }
 }
