@@ -22,7 +22,7 @@ use tokenizers::{AddedToken, TokenizerImpl};
 use crate::error::LoadError;
 use crate::file::read_limited;
 use crate::guard::guarded;
-use crate::pre_tokenize::Stages;
+use crate::pre_tokenize::{Stages, linear};
 use crate::vocabulary::{Merges, Vocabulary};
 
 /// The longest `tokenizer.json` that is read; the longest in use have 35 MB.
@@ -206,7 +206,7 @@ fn slow_regex(value: &Value) -> Option<&str> {
         Value::Array(items) => items.iter().find_map(slow_regex),
         Value::Object(fields) => {
             let pattern = fields.get("Regex").and_then(Value::as_str);
-            pattern.filter(|pattern| regex::Regex::new(pattern).is_err()).or_else(|| fields.values().find_map(slow_regex))
+            pattern.filter(|pattern| linear(pattern).is_none()).or_else(|| fields.values().find_map(slow_regex))
         }
         _ => None,
     }
