@@ -529,6 +529,7 @@ mod unix {
         let args = [PathBuf::from("--prompt"), PathBuf::from("x"), PathBuf::from("--model"), dir.root().to_path_buf()];
         let line = shell("ulimit -v 1000000; exec \"$0\" \"$@\"", &args).fails(3);
         assert!(line.contains("model.safetensors: ") && line.contains(&(size + file.len() as u64).to_string()), "{line}");
+        assert!(line.ends_with(" left of the address space limit (ulimit -v)"), "{line}");
         let line = shell("ulimit -v 1000000; exec \"$0\" \"$@\" --no-mmap", &args).fails(3);
         assert!(line.contains("expected 8.00 GiB for the weights, found ") && line.contains("address space"), "{line}");
     }

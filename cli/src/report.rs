@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use infer_loaders::{Fault, LoadError};
 
+/// The exit code of a lack of resources.
+pub const STATUS_RESOURCES: u8 = 3;
+
 /// Longest error or warning line, in characters: enough for a path, a tensor and what was wrong with it.
 const MAX_LINE: usize = 300;
 
@@ -32,7 +35,7 @@ impl Failure {
 
     /// The machine cannot do this (exit 3).
     pub fn resources(line: impl Into<String>) -> Failure {
-        Failure { status: 3, line: line.into() }
+        Failure { status: STATUS_RESOURCES, line: line.into() }
     }
 
     /// Standard output cannot be written. A reader that went away (`| head`) wanted no more: that ends quietly.
@@ -40,7 +43,7 @@ impl Failure {
         match error.kind() {
             ErrorKind::BrokenPipe => Failure { status: 0, line: String::new() },
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory => {
-                Failure { status: 3, line: format!("standard output: {error}") }
+                Failure { status: STATUS_RESOURCES, line: format!("standard output: {error}") }
             }
             _ => Failure { status: 4, line: format!("standard output: {error}") },
         }
@@ -55,7 +58,7 @@ impl Failure {
             | ErrorKind::NotADirectory
             | ErrorKind::InvalidInput
             | ErrorKind::InvalidFilename => 2,
-            ErrorKind::OutOfMemory => 3,
+            ErrorKind::OutOfMemory => STATUS_RESOURCES,
             _ => 4,
         };
         Failure { status, line: format!("{file}: cannot be read: {error}") }
@@ -74,7 +77,7 @@ impl Failure {
     fn from_error(error: &dyn Error, fault: Fault) -> Failure {
         let status = match fault {
             Fault::Input => 2,
-            Fault::Resources => 3,
+            Fault::Resources => STATUS_RESOURCES,
             // Fault::Io, and what the loaders may tell apart in future: the file could not be used.
             _ => 4,
         };

@@ -14,7 +14,7 @@ use infer_engine::{Model, ModelOptions};
 use infer_loaders::{Checkpoint, OpenOptions, Tokenizer};
 
 use crate::args::{Cli, Command, EngineArgs, ModelArgs};
-use crate::report::{self, Failure};
+use crate::report::{self, Failure, STATUS_RESOURCES};
 use crate::resources::{self, Memory};
 use crate::scan;
 
@@ -38,17 +38,28 @@ fn model_path(args: &ModelArgs) -> Result<&Path, Failure> {
 /// Opens the checkpoint that `--model` names.
 fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint, Failure> {
     let path = model_path(args)?;
-    if args.no_mmap {
-        let needed = resources::weight_file_bytes(path);
-        if let Some((left, name)) = Memory::now().available().filter(|&(left, _)| left < needed) {
-            let (needed, left) = (report::bytes(needed), report::bytes(left));
-            return Err(Failure::resources(format!(
-                "{}: expected {needed} for the weights, found {left} left of {name}",
-                path.display()
-            )));
-        }
+    let needed = resources::weight_file_bytes(path);
+    let short_of = |memory: Memory| memory.available().filter(|&(left, _)| left < needed);
+    // What is mapped need not be in memory, what is read must.
+    if args.no_mmap
+        && let Some((left, name)) = short_of(Memory::now())
+    {
+        let (needed, left) = (report::bytes(needed), report::bytes(left));
+        return Err(Failure::resources(format!(
+            "{}: expected {needed} for the weights, found {left} left of {name}",
+            path.display()
+        )));
     }
-    Ok(infer_loaders::open(path, &OpenOptions { mmap: !args.no_mmap })?)
+    infer_loaders::open(path, &OpenOptions { mmap: !args.no_mmap }).map_err(|error| {
+        let failure = Failure::from(error);
+        match short_of(Memory::now()) {
+            // A map that was refused: say what the limit left.
+            Some((left, name)) if failure.status() == STATUS_RESOURCES => {
+                Failure::resources(format!("{}: {} left of {name}", failure.line(), report::bytes(left)))
+            }
+            _ => failure,
+        }
+    })
 }
 
 /// Opens the tokenizer of the model that `--model` names, without its weights.
