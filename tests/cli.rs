@@ -118,6 +118,11 @@ fn a_prompt_must_fit_the_context_whole() {
         let line = greedy(&["--prompt", &prompt, "-c", &ctx_size.to_string()]).fails(2);
         assert!(line.contains(&ctx_size.to_string()) && line.ends_with(&format!("found {n}")), "{line}");
     }
+    assert_eq!(
+        greedy(&["--prompt", &prompt, "-c", "5", "--echo"]).run().stdout,
+        b"",
+        "nothing is shown of a prompt that is refused"
+    );
     greedy(&["--prompt", &prompt, "-c", &(n + 1).to_string()]).succeeds();
     // The model's own context is 256, given or not.
     for args in [&["-c", "0"][..], &[]] {

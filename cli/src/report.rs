@@ -15,6 +15,9 @@ pub const STATUS_RESOURCES: u8 = 3;
 /// Longest error or warning line, in characters: enough for a path, a tensor and what was wrong with it.
 const MAX_LINE: usize = 300;
 
+/// Longest cell of a table, in characters.
+const MAX_CELL: usize = 120;
+
 /// Why the program ends early: an exit code, and a line for standard error unless there is nothing to say.
 #[derive(Debug)]
 pub struct Failure {
@@ -199,16 +202,16 @@ pub fn rate(tokens: usize, time: Duration) -> String {
     }
 }
 
-/// A table with a header: the first `n_text` columns flush left, the others flush right, two spaces between.
+/// A table with a header: the first `n_text` columns flush left, the others flush right, two spaces between. Cells may hold what a file
+/// says: they are made one line of bounded length.
 pub fn table(header: &[&str], rows: &[Vec<String>], n_text: usize) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(header.get(column).map(|cell| cell.chars().count())).max().unwrap_or(0)
-    };
+    let header = header.iter().map(|cell| cell.to_string()).collect();
+    let shown = |row: &Vec<String>| row.iter().map(|cell| shorten(&escape(cell), MAX_CELL)).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = std::iter::once(&header).chain(rows).map(shown).collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let mut out = String::new();
-    let header: Vec<String> = header.iter().map(|cell| cell.to_string()).collect();
-    for row in std::iter::once(&header).chain(rows) {
+    for row in &rows {
         let mut line = String::new();
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             let gap = if column == 0 { "" } else { "  " };
@@ -249,6 +252,9 @@ mod tests {
     fn tables_align_text_left_and_numbers_right() {
         let rows = [vec!["a".to_string(), "1".to_string()], vec!["long".to_string(), "100".to_string()]];
         assert_eq!(table(&["name", "n"], &rows, 1), "name    n\na       1\nlong  100\n");
+        let rows = [vec!["x".repeat(100_000)], vec!["a\nb".to_string()]];
+        let table = table(&["name"], &rows, 1);
+        assert!(table.lines().count() == 3 && table.lines().all(|line| line.len() <= MAX_CELL), "{table}");
     }
 
     #[test]

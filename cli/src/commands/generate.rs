@@ -41,10 +41,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         ignore_eos: args.ignore_eos,
     };
 
-    let mut screen = Screen::new();
-    if args.echo {
-        screen.write(&text)?;
-    }
+    let mut screen = Screen::new(args.echo.then_some(text));
     let completion = model.generate_ids(&ids, &options, &mut screen);
     screen.finish()?;
     let completion = completion?;
@@ -159,6 +156,8 @@ fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, load_tim
 /// Standard output, and the progress bar that is there until the first text.
 struct Screen {
     progress: Progress,
+    // The prompt, where it is to be shown. It waits until it has been read: the bar may be on its line.
+    echo: Option<String>,
     is_terminal: bool,
     // Whether the last line of the text is still open.
     open_line: bool,
@@ -166,8 +165,9 @@ struct Screen {
 }
 
 impl Screen {
-    fn new() -> Screen {
+    fn new(echo: Option<String>) -> Screen {
         Screen {
+            echo,
             progress: Progress::new("reading the prompt"),
             is_terminal: io::stdout().is_terminal(),
             open_line: false,
@@ -214,7 +214,10 @@ impl Observer for Screen {
 
     fn prefill(&mut self, done: usize, total: usize) -> ControlFlow<()> {
         self.progress.update(done, total);
-        ControlFlow::Continue(())
+        match self.echo.take_if(|_| done == total) {
+            Some(prompt) => self.text(&prompt),
+            None => ControlFlow::Continue(()),
+        }
     }
 }
 

@@ -172,7 +172,7 @@ impl Facts<'_> {
 fn row(name: &str, tensor: &Tensor, bytes: u64, n: usize) -> Vec<String> {
     let shape: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
     vec![
-        format!("  {}", report::escape(name)),
+        format!("  {name}"),
         tensor.dtype().to_string(),
         shape.join(" x "),
         report::bytes(bytes),
