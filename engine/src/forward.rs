@@ -21,6 +21,7 @@ use crate::matrix::Matrix;
 use crate::model::Model;
 use crate::rope::Rope;
 use crate::state::{AttentionScratch, State};
+use crate::team::Crew;
 use crate::weights::{LayerWeights, Linear};
 
 /// Rows that a part of an operation on rows takes.
@@ -43,36 +44,36 @@ impl Model {
         self.check(batch, cache)?;
         state.prepare(&self.config, batch.len(), batch.n_logits())?;
         reserve(batch, cache)?;
-        self.team.run(|| self.decode(batch, cache, state));
+        self.team.run(|crew| self.decode(crew, batch, cache, state));
         Ok(())
     }
 
     /// The pass itself; see the top of this file.
-    fn decode(&self, batch: &Batch, cache: &mut KvCache, s: &mut State) {
+    fn decode(&self, crew: &Crew<'_>, batch: &Batch, cache: &mut KvCache, s: &mut State) {
         for (row, x) in batch.rows().iter().zip(s.x.chunks_exact_mut(self.config.dim)) {
             self.weights.embed_tokens.decode_row(row.token as usize, x);
         }
         self.angles(batch, s);
         for (layer, w) in self.weights.layers.iter().enumerate() {
-            self.norm(&s.x, &w.input_layernorm, &mut s.normed);
-            self.project(&s.normed, &mut s.rounded, [(&w.q_proj, &mut s.q), (&w.k_proj, &mut s.k), (&w.v_proj, &mut s.v)]);
-            self.rotate(w, s);
+            self.norm(crew, &s.x, &w.input_layernorm, &mut s.normed);
+            self.project(crew, &s.normed, &mut s.rounded, [(&w.q_proj, &mut s.q), (&w.k_proj, &mut s.k), (&w.v_proj, &mut s.v)]);
+            self.rotate(crew, w, s);
             self.remember(layer, batch, cache, s);
-            self.attend(layer, batch, cache, &s.q, &mut s.attention, &mut s.attended);
-            self.project(&s.attended, &mut s.rounded, [(&w.o_proj, &mut s.delta)]);
+            self.attend(crew, layer, batch, cache, s);
+            self.project(crew, &s.attended, &mut s.rounded, [(&w.o_proj, &mut s.delta)]);
             self.kernels.add(&mut s.x, &s.delta);
 
-            self.norm(&s.x, &w.post_attention_layernorm, &mut s.normed);
-            self.project(&s.normed, &mut s.rounded, [(&w.gate_proj, &mut s.gate), (&w.up_proj, &mut s.up)]);
-            self.gate(&mut s.gate, &s.up);
-            self.project(&s.gate, &mut s.rounded, [(&w.down_proj, &mut s.delta)]);
+            self.norm(crew, &s.x, &w.post_attention_layernorm, &mut s.normed);
+            self.project(crew, &s.normed, &mut s.rounded, [(&w.gate_proj, &mut s.gate), (&w.up_proj, &mut s.up)]);
+            self.gate(crew, &mut s.gate, &s.up);
+            self.project(crew, &s.gate, &mut s.rounded, [(&w.down_proj, &mut s.delta)]);
             self.kernels.add(&mut s.x, &s.delta);
         }
-        self.head(batch, s);
+        self.head(crew, batch, s);
     }
 
     /// Logits of the rows that want them.
-    fn head(&self, batch: &Batch, s: &mut State) {
+    fn head(&self, crew: &Crew<'_>, batch: &Batch, s: &mut State) {
         let dim = self.config.dim;
         let wanted = batch.rows().iter().zip(s.x.chunks_exact(dim)).filter(|(row, _)| row.wants_logits);
         let n_logits = batch.n_logits();
@@ -80,8 +81,13 @@ impl Model {
         for ((_, from), to) in wanted.zip(x.chunks_exact_mut(dim)) {
             to.copy_from_slice(from);
         }
-        self.norm(x, &self.weights.norm, normed);
-        self.products(normed, &mut s.rounded, vec![Product { matrix: &self.weights.lm_head, bias: None, out: &mut s.logits }]);
+        self.norm(crew, x, &self.weights.norm, normed);
+        self.products(
+            crew,
+            normed,
+            &mut s.rounded,
+            vec![Product { matrix: &self.weights.lm_head, bias: None, out: &mut s.logits }],
+        );
     }
 
     /// Cosines and sines of each row's position. Most schemes have the same frequencies for all rows.
@@ -100,10 +106,10 @@ impl Model {
     }
 
     /// Root mean square norm of each row. x, out: (rows, dim)
-    fn norm(&self, x: &[f32], w: &[f32], out: &mut [f32]) {
+    fn norm(&self, crew: &Crew<'_>, x: &[f32], w: &[f32], out: &mut [f32]) {
         let dim = w.len();
         let part = ROWS_PER_PART * dim;
-        self.team.each(x.chunks(part).zip(out.chunks_mut(part)).collect(), |(x, out): (&[f32], &mut [f32])| {
+        crew.each(x.chunks(part).zip(out.chunks_mut(part)).collect(), |(x, out): (&[f32], &mut [f32])| {
             for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
                 out.copy_from_slice(x);
                 self.kernels.rmsnorm(out, w, self.config.norm_eps);
@@ -112,30 +118,36 @@ impl Model {
     }
 
     /// `gate = silu(gate) ⊙ up`. gate, up: (rows, hidden_dim)
-    fn gate(&self, gate: &mut [f32], up: &[f32]) {
+    fn gate(&self, crew: &Crew<'_>, gate: &mut [f32], up: &[f32]) {
         let part = ROWS_PER_PART * self.config.hidden_dim;
-        self.team.each(gate.chunks_mut(part).zip(up.chunks(part)).collect(), |(gate, up): (&mut [f32], &[f32])| {
+        crew.each(gate.chunks_mut(part).zip(up.chunks(part)).collect(), |(gate, up): (&mut [f32], &[f32])| {
             self.kernels.swiglu(gate, up);
         });
     }
 
     /// Several linear maps of the same input, as one piece of work. x: (rows, k); each output: (rows, n)
-    fn project<'a, const N: usize>(&self, x: &[f32], rounded: &mut [bf16], maps: [(&'a Linear, &'a mut Vec<f32>); N]) {
+    fn project<'a, const N: usize>(
+        &self,
+        crew: &Crew<'_>,
+        x: &[f32],
+        rounded: &mut [bf16],
+        maps: [(&'a Linear, &'a mut Vec<f32>); N],
+    ) {
         let product =
             |(linear, out): (&'a Linear, &'a mut Vec<f32>)| Product { matrix: &linear.weight, bias: linear.bias.as_deref(), out };
-        self.products(x, rounded, maps.map(product).into());
+        self.products(crew, x, rounded, maps.map(product).into());
     }
 
     /// Matrix products of the same input. x: (rows, k)
-    fn products(&self, x: &[f32], rounded: &mut [bf16], products: Vec<Product<'_>>) {
+    fn products(&self, crew: &Crew<'_>, x: &[f32], rounded: &mut [bf16], products: Vec<Product<'_>>) {
         let rounded = &mut rounded[..x.len()];
         if products.iter().any(|p| self.rounds(p.matrix.dtype())) {
             round_to_bf16(x, rounded);
         }
         let bytes: usize = products.iter().map(|p| p.matrix.n() * p.matrix.row_bytes()).sum();
-        let part_bytes = (bytes / (self.team.n_threads() * PARTS_PER_THREAD)).max(MIN_PART_BYTES);
+        let part_bytes = (bytes / (crew.n_threads() * PARTS_PER_THREAD)).max(MIN_PART_BYTES);
         let parts = products.into_iter().flat_map(|p| p.split(part_bytes)).collect();
-        self.team.each(parts, |part: ProductPart<'_>| {
+        crew.each(parts, |part: ProductPart<'_>| {
             let ProductPart { matrix, first_row, bias, mut out } = part;
             let rows = first_row..first_row + out.cols();
             let x = if self.rounds(matrix.dtype()) { Activations::Bf16(rounded) } else { Activations::F32(x) };
@@ -147,13 +159,13 @@ impl Model {
     }
 
     /// Norms, where the architecture has them, and rotates the heads of queries and keys.
-    fn rotate(&self, w: &LayerWeights, s: &mut State) {
+    fn rotate(&self, crew: &Crew<'_>, w: &LayerWeights, s: &mut State) {
         let (d, half) = (self.config.head_dim, self.config.head_dim / 2);
         let (q_part, k_part) = (ROWS_PER_PART * self.config.q_dim(), ROWS_PER_PART * self.config.kv_dim());
         let angles = s.cos.chunks(ROWS_PER_PART * half).zip(s.sin.chunks(ROWS_PER_PART * half));
         let parts = s.q.chunks_mut(q_part).zip(s.k.chunks_mut(k_part)).zip(angles).collect();
         type Part<'a> = ((&'a mut [f32], &'a mut [f32]), (&'a [f32], &'a [f32]));
-        self.team.each(parts, |((q, k), (cos, sin)): Part<'_>| {
+        crew.each(parts, |((q, k), (cos, sin)): Part<'_>| {
             for (heads, width, norm) in [(q, self.config.q_dim(), &w.q_norm), (k, self.config.kv_dim(), &w.k_norm)] {
                 let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
                 for (row, (cos, sin)) in heads.chunks_exact_mut(width).zip(angles) {
@@ -177,10 +189,11 @@ impl Model {
         }
     }
 
-    /// Attention of each row over its sequence's positions up to itself. q, out: (rows, n_heads · head_dim)
-    fn attend(&self, layer: usize, batch: &Batch, cache: &KvCache, q: &[f32], scratch: &mut AttentionScratch, out: &mut [f32]) {
-        let parts = self.attention_parts(batch, scratch, out);
-        self.team.each(parts, |part: AttentionPart<'_>| self.attend_part(layer, cache, q, part));
+    /// Attention of each row over its sequence's positions up to itself: `s.attended` from `s.q` and the cache.
+    fn attend(&self, crew: &Crew<'_>, layer: usize, batch: &Batch, cache: &KvCache, s: &mut State) {
+        let State { q, attention, attended, .. } = s;
+        let parts = self.attention_parts(batch, attention, attended);
+        crew.each(parts, |part: AttentionPart<'_>| self.attend_part(layer, cache, q, part));
     }
 
     /// Cuts a batch into parts of some rows of one sequence and one KV head.
