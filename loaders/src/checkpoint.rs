@@ -3,6 +3,7 @@
 //! Not here: the syntax of the files (`safetensors.rs`, `shards.rs`, `metadata.rs`, `tokenizer.rs`), and what a tensor is for: this
 //! crate knows tensors, never layers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -150,22 +151,23 @@ pub fn open_safetensors(path: &Path, options: &OpenOptions) -> Result<TensorFile
     }
 }
 
-/// Reads a safetensors file that is in memory: part of the program, say. `path` stands for it in messages.
+/// Reads a safetensors file that is in memory; `path` stands for it in messages. Bytes that are part of the program are used in place.
 ///
 /// # Errors
 /// Those of [`open_safetensors`] that concern the content.
-pub fn static_safetensors(path: &Path, bytes: &'static [u8]) -> Result<TensorFile, LoadError> {
+pub fn safetensors_in_memory(path: &Path, bytes: Cow<'static, [u8]>) -> Result<TensorFile, LoadError> {
     let length = bytes.len() as u64;
-    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
-        return Err(safetensors::too_short(path, length));
+    let prefix = *bytes.first_chunk::<PREFIX_BYTES>().ok_or_else(|| safetensors::too_short(path, length))?;
+    // The sum is at most the length.
+    let data_begin = PREFIX_BYTES as u64 + safetensors::header_bytes(path, prefix, length)?;
+    let split = usize::try_from(data_begin).ok().and_then(|begin| bytes.split_at_checked(begin));
+    let (header, data) = split.ok_or_else(|| safetensors::too_short(path, length))?;
+    let entries = safetensors::parse_header(path, header.get(PREFIX_BYTES..).unwrap_or_default(), data.len())?;
+    let (buffer, data_begin) = match bytes {
+        Cow::Borrowed(bytes) => (Buffer::Static(bytes), data_begin),
+        Cow::Owned(_) => (Buffer::Owned(Aligned::read(path, data, data.len())?), 0),
     };
-    let header_bytes = safetensors::header_bytes(path, *prefix, length)?;
-    let Some((header, data)) = usize::try_from(header_bytes).ok().and_then(|n| rest.split_at_checked(n)) else {
-        return Err(safetensors::too_short(path, length));
-    };
-    let entries = safetensors::parse_header(path, header, data.len())?;
-    let file = WeightFile { path: path.to_owned(), buffer: Buffer::Static(data), opened: None };
-    TensorFile::new(file, entries, 0)
+    TensorFile::new(WeightFile { path: path.to_owned(), buffer, opened: None }, entries, data_begin)
 }
 
 impl Checkpoint {
@@ -460,4 +462,196 @@ fn map_error(path: &Path, length: u64, error: std::io::Error) -> LoadError {
 
 fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::Fault;
+    use crate::testing::{Dir, file_of, header_of, safetensors};
+
+    const MAPPED: OpenOptions = OpenOptions { mmap: true };
+    const READ: OpenOptions = OpenOptions { mmap: false };
+
+    fn model() -> Dir {
+        let dir = Dir::new();
+        dir.write("config.json", r#"{"model_type": "llama"}"#);
+        dir.write("model.safetensors", safetensors(&[("a", "F32", &[2]), ("b", "BF16", &[3])]));
+        dir
+    }
+
+    fn message(result: Result<Checkpoint, LoadError>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_folder_and_a_file_open_alike() {
+        let dir = model();
+        for options in [MAPPED, READ] {
+            for path in [dir.path().to_owned(), dir.path().join("model.safetensors")] {
+                let checkpoint = open(&path, &options).unwrap();
+                assert_eq!(checkpoint.config().text("model_type").unwrap(), Some("llama"));
+                assert_eq!((checkpoint.n_tensors(), checkpoint.weight_bytes()), (2, 14));
+                assert_eq!(checkpoint.tensor("a").unwrap().shape(), [2]);
+                assert!(checkpoint.tensor("c").is_none() && checkpoint.generation_config().is_none());
+                assert_eq!(checkpoint.weight_files().collect::<Vec<_>>(), [dir.path().join("model.safetensors")]);
+                let missing = checkpoint.missing_tensor("c").to_string();
+                assert!(
+                    missing.ends_with("model.safetensors: tensor 'c': expected a tensor of this name, found nothing"),
+                    "{missing}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_single_file_comes_before_the_shards() {
+        let dir = model();
+        dir.write("model.safetensors.index.json", "nonsense");
+        assert_eq!(open(dir.path(), &MAPPED).unwrap().n_tensors(), 2);
+        dir.write("generation_config.json", r#"{"eos_token_id": [1, 2]}"#);
+        let checkpoint = open(dir.path(), &MAPPED).unwrap();
+        assert_eq!(checkpoint.generation_config().unwrap().ids("eos_token_id").unwrap(), Some(vec![1, 2]));
+    }
+
+    #[test]
+    fn shards_are_one_checkpoint() {
+        let dir = Dir::new();
+        dir.write("config.json", "{}");
+        dir.write("s1", safetensors(&[("b", "F32", &[2])]));
+        dir.write("s2", safetensors(&[("a", "F32", &[2]), ("c", "F32", &[1])]));
+        dir.write("model.safetensors.index.json", r#"{"weight_map": {"a": "s2", "b": "s1", "c": "s2"}}"#);
+        let checkpoint = open(dir.path(), &MAPPED).unwrap();
+        assert_eq!(checkpoint.tensors().map(Tensor::name).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(checkpoint.weight_files().count(), 2);
+        assert!(checkpoint.tensor("b").unwrap().file().ends_with("s1"));
+
+        dir.write("s1", safetensors(&[("b", "F32", &[2]), ("c", "F32", &[1])]));
+        let message = message(open(dir.path(), &MAPPED));
+        assert!(message.contains("tensor 'c': expected the tensor in one file, found it in s"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_by_name() {
+        let dir = Dir::new();
+        assert!(message(open(&dir.path().join("none"), &MAPPED)).contains("none: expected to find the model, found: "));
+        assert!(
+            message(open(dir.path(), &MAPPED))
+                .contains("expected model.safetensors or model.safetensors.index.json in the folder")
+        );
+        dir.write("pytorch_model.bin", "");
+        assert!(message(open(dir.path(), &MAPPED)).contains("found pytorch_model.bin only"));
+        let gguf = dir.write("m.gguf", b"GGUF\x03\0\0\0");
+        assert!(message(open(&gguf, &MAPPED)).contains("m.gguf: expected a safetensors file or a folder, found a GGUF file"));
+        dir.write("model.safetensors", safetensors(&[]));
+        assert!(message(open(dir.path(), &MAPPED)).contains("config.json: expected to find the file"));
+        dir.write("config.json", vec![b' '; 5 << 20]);
+        assert!(message(open(dir.path(), &MAPPED)).contains("config.json: expected at most 4194304 bytes"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn special_files_are_refused_without_waiting() {
+        let dir = Dir::new();
+        let fifo = dir.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo is part of every Unix");
+        assert!(made.success());
+        for (path, found) in
+            [(fifo.as_path(), "a FIFO"), (Path::new("/dev/zero"), "a device"), (Path::new("/dev/null"), "a device")]
+        {
+            let error = open(path, &MAPPED).unwrap_err();
+            assert!(error.to_string().ends_with(&format!("expected a regular file, found {found}")), "{error}");
+            assert_eq!(error.fault(), Fault::Input);
+        }
+        assert!(open_safetensors(dir.path(), &MAPPED).unwrap_err().to_string().ends_with("found a directory"));
+        std::os::unix::fs::symlink(&fifo, dir.path().join("model.safetensors")).unwrap();
+        dir.write("config.json", "{}");
+        assert!(message(open(dir.path(), &READ)).ends_with("found a FIFO"));
+    }
+
+    #[test]
+    fn a_sparse_file_with_a_false_header_length_costs_nothing() {
+        let dir = Dir::new();
+        let path = dir.write("sparse.safetensors", (1_u64 << 40).to_le_bytes());
+        fs::File::options().write(true).open(&path).unwrap().set_len(1 << 41).unwrap();
+        let error = open_safetensors(&path, &MAPPED).unwrap_err();
+        assert!(error.to_string().contains("at most 100000000 bytes, found a header length of 1099511627776"), "{error}");
+    }
+
+    #[test]
+    fn too_large_a_file_is_a_lack_of_resources() {
+        let dir = Dir::new();
+        let (header, _) = header_of(&[("w", "U8", &[1 << 42])]);
+        let path = dir.write("huge.safetensors", file_of(header.as_bytes(), 0));
+        let Ok(()) = fs::File::options().write(true).open(&path).unwrap().set_len(8 + header.len() as u64 + (1 << 42)) else {
+            return; // The file system has no such long files: nothing to test.
+        };
+        let error = open_safetensors(&path, &READ).unwrap_err();
+        assert_eq!(error.fault(), Fault::Resources, "{error}");
+        assert!(open_safetensors(&path, &MAPPED).is_ok_and(|file| file.tensor("w").is_some()));
+    }
+
+    #[test]
+    fn a_misaligned_tensor_is_copied_and_an_aligned_one_is_not() {
+        let dir = Dir::new();
+        let tensors: [(&str, &str, &[usize]); 3] = [("a", "F32", &[2]), ("b", "BF16", &[2]), ("c", "I64", &[1])];
+        let (header, data) = header_of(&tensors);
+        for padding in 0..8 {
+            let header = header.clone() + &" ".repeat(padding);
+            let path = dir.write("odd.safetensors", file_of(header.as_bytes(), data));
+            let in_memory = safetensors_in_memory(&path, Cow::Owned(fs::read(&path).unwrap())).unwrap();
+            for file in [open_safetensors(&path, &MAPPED).unwrap(), open_safetensors(&path, &READ).unwrap(), in_memory] {
+                let expected: Vec<u8> = (0..data as u8).collect();
+                let bytes: Vec<u8> =
+                    ["a", "b", "c"].iter().flat_map(|name| file.tensor(name).unwrap().bytes()).copied().collect();
+                assert_eq!(bytes, expected, "padding {padding}");
+                for tensor in file.tensors() {
+                    assert_eq!(tensor.bytes().as_ptr().align_offset(tensor.dtype().alignment()), 0);
+                }
+                assert_eq!(file.tensor("a").unwrap().to_f32().unwrap()[0].to_bits(), 0x0302_0100);
+                assert_eq!(file.tensor("c").unwrap().to_i64().unwrap(), [0x1312_1110_0f0e_0d0c]);
+            }
+            let mapped = open_safetensors(&path, &MAPPED).unwrap();
+            let copied = matches!(mapped.tensor("a").unwrap().0.data, Data::Copied(_));
+            assert_eq!(copied, (8 + header.len()) % 4 != 0, "padding {padding}");
+        }
+    }
+
+    #[test]
+    fn conversions_want_their_own_type() {
+        let bytes = safetensors(&[("a", "F32", &[1]), ("b", "BF16", &[1])]);
+        let file = safetensors_in_memory(Path::new("r.safetensors"), Cow::Owned(bytes)).unwrap();
+        let error = file.tensor("a").unwrap().to_i64().unwrap_err().to_string();
+        assert_eq!(error, "r.safetensors: tensor 'a': expected dtype I64, found F32");
+        assert!(file.tensor("b").unwrap().to_f32().is_err());
+    }
+
+    #[test]
+    fn static_bytes_are_used_in_place() {
+        let bytes: &'static [u8] = Box::leak(safetensors(&[("a", "U8", &[3])]).into_boxed_slice());
+        let file = safetensors_in_memory(Path::new("built-in"), Cow::Borrowed(bytes)).unwrap();
+        assert!(bytes.as_ptr_range().contains(&file.tensor("a").unwrap().bytes().as_ptr()));
+    }
+
+    #[test]
+    fn a_file_that_changes_is_noticed_if_it_is_mapped() {
+        let dir = model();
+        let path = dir.path().join("model.safetensors");
+        let (mapped, read) = (open(dir.path(), &MAPPED).unwrap(), open(dir.path(), &READ).unwrap());
+        mapped.verify_unchanged().unwrap();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap() + std::time::Duration::from_secs(3);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        let error = mapped.verify_unchanged().unwrap_err();
+        assert_eq!(error.fault(), Fault::Io);
+        assert!(error.to_string().contains("changed while in use"), "{error}");
+        fs::File::options().append(true).open(&path).unwrap().set_len(1000).unwrap();
+        assert!(mapped.verify_unchanged().unwrap_err().to_string().contains("1000 bytes instead of"));
+        read.verify_unchanged().unwrap();
+        // Another file under the old name is no change: the map keeps the old file.
+        let again = open_safetensors(&dir.write("x", safetensors(&[("a", "F32", &[1])])), &MAPPED).unwrap();
+        fs::rename(&path, dir.path().join("x")).unwrap();
+        again.file.verify_unchanged().unwrap();
+    }
 }

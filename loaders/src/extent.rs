@@ -115,3 +115,64 @@ impl<T: fmt::Display> fmt::Display for Shape<'_, T> {
         f.write_str("]")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn extents_lie_within_the_limit_and_fit_the_shape() {
+        assert_eq!(Extent::new(2, 5, 5).unwrap().range(), 2..5);
+        assert!(Extent::new(5, 5, 5).unwrap().len() == 0);
+        assert!(Extent::new(3, 2, 5).unwrap_err().found.contains("begin 3 after end 2"));
+        assert!(Extent::new(2, 6, 5).unwrap_err().expected.contains("within the 5 bytes"));
+        assert!(Extent::new(0, u64::MAX, usize::MAX - 1).is_err());
+        assert_eq!(Extent::of_tensor(0, 24, 24, &[2, 3], 32).unwrap().len(), 24);
+        assert_eq!(Extent::of_tensor(0, 3, 3, &[2, 3], 4).unwrap().len(), 3);
+        assert_eq!(Extent::of_tensor(0, 4, 4, &[], 32).unwrap().len(), 4);
+        assert_eq!(Extent::of_tensor(7, 7, 8, &[0, 1 << 62], 64).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn sizes_that_overflow_or_are_broken_or_differ_are_refused() {
+        let found = |shape: &[u64], bits| Extent::of_tensor(0, 8, 8, shape, bits).unwrap_err();
+        assert!(found(&[2, u64::MAX - 1], 8).expected.contains("2^63"));
+        assert!(found(&[2, (1 << 63) - 1], 8).expected.contains("2^63"));
+        assert!(found(&[1 << 62], 32).expected.contains("2^63"));
+        assert!(found(&[u64::MAX, u64::MAX, 0], 8).expected.contains("2^63"));
+        assert!(found(&[3], 4).expected.contains("whole number"));
+        assert!(found(&[3], 8).expected.contains("3 bytes for shape [3]"));
+    }
+
+    #[test]
+    fn a_shape_is_cut_in_messages() {
+        assert_eq!(Shape(&[1, 2]).to_string(), "[1, 2]");
+        assert!(Shape(&[1; 1_000_000]).to_string().len() < 60);
+    }
+
+    proptest! {
+        /// Whatever the numbers, an extent that is made can be used for slicing and has the shape's size.
+        #[test]
+        fn an_extent_is_sound(
+            begin in prop_oneof![0_u64..40, any::<u64>()],
+            end in prop_oneof![0_u64..40, any::<u64>()],
+            limit in 0_usize..40,
+            shape in prop::collection::vec(prop_oneof![0_u64..6, any::<u64>()], 0..4),
+            bits in prop::sample::select(vec![4_usize, 6, 8, 16, 32, 64]),
+        ) {
+            let bytes = vec![0_u8; limit];
+            if let Ok(extent) = Extent::of_tensor(begin, end, limit, &shape, bits) {
+                let size = shape.iter().map(|&dim| u128::from(dim)).product::<u128>() * bits as u128;
+                prop_assert_eq!(bytes.get(extent.range()).map(|slice| slice.len() as u128 * 8), Some(size));
+            } else {
+                // Refused for a reason, which is recomputed another way.
+                let elements = shape.iter().try_fold(1_u64, |size, &dim| size.checked_mul(dim));
+                let bits = elements.and_then(|elements| elements.checked_mul(bits as u64));
+                let fits = bits.is_some_and(|bits| u128::from(bits) == u128::from(end.wrapping_sub(begin)) * 8);
+                prop_assert!(begin > end || end > limit as u64 || !fits);
+            }
+        }
+    }
+}

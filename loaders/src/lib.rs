@@ -18,15 +18,18 @@ mod mmap;
 mod pre_tokenize;
 mod safetensors;
 mod shards;
+#[cfg(test)]
+mod testing;
 mod text_stream;
 mod tokenizer;
 mod tokenizer_file;
 mod vocabulary;
 
-pub use checkpoint::{Checkpoint, OpenOptions, Tensor, TensorFile, open, open_safetensors, static_safetensors};
+pub use checkpoint::{Checkpoint, OpenOptions, Tensor, TensorFile, open, open_safetensors, safetensors_in_memory};
 pub use error::{Fault, LoadError};
 pub use metadata::Metadata;
 pub use mmap::install_map_fault_handler;
 pub use safetensors::{OtherType, TensorType};
+pub use shards::{Index, parse_index};
 pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;

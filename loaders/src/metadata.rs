@@ -189,3 +189,105 @@ fn shown(value: &Value) -> String {
         simple => simple.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fault;
+
+    fn of(json: &str) -> Metadata {
+        Metadata::parse(Path::new("config.json"), json.as_bytes()).unwrap()
+    }
+
+    fn message<T: fmt::Debug>(result: Result<T, LoadError>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn values_of_the_right_type_are_returned() {
+        let m = of(
+            r#"{"n": 3, "zero": 0, "x": 1e-5, "yes": true, "s": "silu", "list": ["a", "b"], "eos": [1, 2], "o": {"factor": 8}, "z": null}"#,
+        );
+        assert_eq!((m.count("n").unwrap(), m.index("zero").unwrap()), (Some(3), Some(0)));
+        assert_eq!((m.number("x").unwrap(), m.positive("n").unwrap()), (Some(1e-5), Some(3.0)));
+        assert_eq!((m.flag("yes").unwrap(), m.text("s").unwrap()), (Some(true), Some("silu")));
+        assert_eq!(m.texts("list").unwrap().unwrap(), ["a", "b"]);
+        assert_eq!((m.ids("eos").unwrap(), m.ids("n").unwrap()), (Some(vec![1, 2]), Some(vec![3])));
+        assert_eq!(m.object("o").unwrap().unwrap().count("factor").unwrap(), Some(8));
+        assert!(m.has("n") && !m.has("z") && !m.has("other"));
+        assert_eq!((m.count("z").unwrap(), m.flag("other").unwrap()), (None, None));
+    }
+
+    #[test]
+    fn sizes_reject_everything_else() {
+        for value in ["0", "-1", "1.5", "8.0", "1e308", "\"8\"", "9223372036854775808", "2147483648", "[1]", "{}", "true"] {
+            let m = of(&format!(r#"{{"hidden_size": {value}}}"#));
+            let message = message(m.count("hidden_size"));
+            assert!(
+                message.starts_with("config.json: field 'hidden_size': expected an integer from 1 to 2^31 - 1, found "),
+                "{message}"
+            );
+        }
+        assert_eq!(of(r#"{"n": 2147483647}"#).count("n").unwrap(), Some(2_147_483_647));
+    }
+
+    #[test]
+    fn other_types_reject_everything_else() {
+        let m = of(r#"{"s": "x", "n": -3, "zero": 0, "list": [1, -1], "mixed": ["a", 1], "b": true}"#);
+        assert_eq!(message(m.flag("s")), "config.json: field 's': expected true or false, found \"x\"");
+        assert_eq!(message(m.index("n")), "config.json: field 'n': expected an integer from 0 to 2^31 - 1, found -3");
+        assert_eq!(message(m.positive("zero")), "config.json: field 'zero': expected a finite number greater than 0, found 0");
+        assert_eq!(
+            message(m.ids("list")),
+            "config.json: field 'list': expected a token id or an array of token ids, found an array of 2 items"
+        );
+        assert!(
+            m.texts("mixed").is_err()
+                && m.text("n").is_err()
+                && m.object("n").is_err()
+                && m.number("b").is_err()
+                && m.numbers("s").is_err()
+        );
+    }
+
+    #[test]
+    fn nested_fields_are_named_by_their_path() {
+        let m = of(r#"{"rope_scaling": {"factor": 0, "inner": {"x": 1}}}"#);
+        let scaling = m.object("rope_scaling").unwrap().unwrap();
+        assert!(message(scaling.positive("factor")).contains("field 'rope_scaling.factor'"));
+        assert!(message(scaling.object("inner").unwrap().unwrap().flag("x")).contains("field 'rope_scaling.inner.x'"));
+        assert_eq!(
+            m.error("vocab_size", "a size").to_string(),
+            "config.json: field 'vocab_size': expected a size, found nothing"
+        );
+    }
+
+    #[test]
+    fn files_that_are_no_object_are_refused_by_name() {
+        let nested = "[".repeat(100_000);
+        for json in [
+            "",
+            "{",
+            "{} {}",
+            "[]",
+            "7",
+            "\"x\"",
+            r#"{"x": 1e999}"#,
+            r#"{"x": NaN}"#,
+            "{\"x\": \"\\ud800\"}",
+            &nested,
+            "\u{feff}{}",
+        ] {
+            let error = Metadata::parse(Path::new("config.json"), json.as_bytes()).unwrap_err();
+            assert!(error.to_string().starts_with("config.json: expected "), "{error}");
+            assert_eq!(error.fault(), Fault::Input);
+        }
+        assert!(Metadata::parse(Path::new("config.json"), b"{\"\xff\": 1}").is_err());
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        let m = of(&format!(r#"{{"x": "{}"}}"#, "y".repeat(1 << 20)));
+        assert!(message(m.flag("x")).len() < 300);
+    }
+}

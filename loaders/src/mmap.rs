@@ -178,8 +178,10 @@ mod fault {
     }
 
     extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-        // SAFETY: with SA_SIGINFO the kernel passes a valid `siginfo_t`, and for SIGBUS the address field is set.
-        let address = unsafe { (*info).si_addr() } as usize;
+        // SAFETY: with SA_SIGINFO the kernel passes a valid `siginfo_t`.
+        let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+        // The address means something only if the kernel raised the signal, not another process.
+        let address = if code > 0 { address } else { 0 };
         for slot in slots() {
             let begin = slot.begin.load(Ordering::SeqCst);
             // The tail of the last page belongs to the map, too, but is never touched.
@@ -193,10 +195,11 @@ mod fault {
                 libc::_exit(4);
             }
         }
-        // Not ours. Restore the default action and return: the instruction faults again and the process ends as it would have.
-        // SAFETY: `signal` and `sigaction` are async-signal-safe.
+        // Not ours. The default action follows as soon as this handler returns.
+        // SAFETY: `signal` and `raise` are async-signal-safe.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
         }
     }
 }

@@ -297,3 +297,163 @@ impl<'de> Visitor<'de> for StringMap {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::testing::{file_of, safetensors};
+    use crate::{TensorFile, safetensors_in_memory};
+
+    fn load(bytes: &[u8]) -> Result<TensorFile, LoadError> {
+        safetensors_in_memory(Path::new("m.safetensors"), Cow::Owned(bytes.to_vec()))
+    }
+
+    /// Checks that a header over `data` bytes is refused with a message that contains `message`.
+    fn check_refused(header: &str, data: usize, message: &str) {
+        check_bytes_refused(&file_of(header.as_bytes(), data), message);
+    }
+
+    fn check_bytes_refused(bytes: &[u8], message: &str) {
+        let error = load(bytes).unwrap_err().to_string();
+        assert!(error.starts_with("m.safetensors: ") && error.contains(message), "{error}");
+        assert!(error.chars().count() <= 300 && !error.contains('\n'), "{error}");
+    }
+
+    fn one(dtype: &str, shape: &str, begin: &str, end: &str) -> String {
+        format!(r#"{{"w":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{begin},{end}]}}}}"#)
+    }
+
+    #[test]
+    fn a_valid_file_gives_its_tensors_in_the_order_of_names() {
+        let file =
+            load(&safetensors(&[("b", "F32", &[2, 3]), ("a", "BF16", &[4]), ("c", "I64", &[]), ("d", "F8_E4M3", &[3])])).unwrap();
+        let seen: Vec<String> =
+            file.tensors().map(|t| format!("{} {} {:?} {}", t.name(), t.dtype(), t.shape(), t.bytes().len())).collect();
+        assert_eq!(seen, ["a BF16 [4] 8", "b F32 [2, 3] 24", "c I64 [] 8", "d F8_E4M3 [3] 3"]);
+        assert_eq!(file.tensor("b").unwrap().bytes()[..4], 0_u32.to_le_bytes());
+        assert!(file.tensor("e").is_none());
+    }
+
+    #[test]
+    fn empty_tensors_and_scalars_are_valid() {
+        let header = r#"{"__metadata__":{"format":"pt"},"e":{"dtype":"F32","shape":[2,0],"data_offsets":[0,0]},
+            "f":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"s":{"dtype":"F32","shape":[],"data_offsets":[0,4]},
+            "z":{"dtype":"F16","shape":[0],"data_offsets":[4,4]}}   "#;
+        assert_eq!(load(&file_of(header.as_bytes(), 4)).unwrap().tensors().count(), 4);
+        assert_eq!(load(&file_of(b"{}", 0)).unwrap().tensors().count(), 0);
+        assert_eq!(load(&file_of(br#"{"__metadata__":null}"#, 0)).unwrap().tensors().count(), 0);
+    }
+
+    #[test]
+    fn lengths_are_checked_before_anything_is_read() {
+        check_bytes_refused(b"", "8 bytes or more, found 0 bytes");
+        check_bytes_refused(&[1; 7], "found 7 bytes");
+        check_bytes_refused(&u64::MAX.to_le_bytes(), "at most 100000000 bytes, found a header length of 18446744073709551615");
+        check_bytes_refused(&100_000_001_u64.to_le_bytes(), "at most 100000000 bytes");
+        check_bytes_refused(&[3, 0, 0, 0, 0, 0, 0, 0, b'{', b'}'], "within the file's 10 bytes, found a header length of 3");
+    }
+
+    #[test]
+    fn headers_that_are_no_header_are_refused() {
+        check_refused("", 0, "an empty header");
+        check_bytes_refused(&file_of(b"\xff", 0), "begins with '{', found a first byte of 0xff");
+        check_refused(" {}", 0, "begins with '{'");
+        check_refused("{", 0, "valid JSON");
+        check_refused("{} x", 0, "valid JSON");
+        check_bytes_refused(&file_of(b"{\"\xff\":1}", 0), "valid JSON");
+        check_refused(&format!(r#"{{"w":{}"#, "[".repeat(100_000)), 0, "tensor 'w'");
+        check_refused(&format!(r#"{{"w":{{"dtype":{}"#, "[".repeat(100_000)), 0, "tensor 'w'");
+        check_refused(r#"{"__metadata__":{"a":1}}"#, 0, "valid JSON");
+        check_refused(r#"{"__metadata__":"a"}"#, 0, "`__metadata__`");
+        check_refused(r#"{"__metadata__":{},"__metadata__":{}}"#, 0, "second");
+        check_refused(r#"{"__metadata__":{"a":"b","a":"b"}}"#, 0, "repeated");
+    }
+
+    #[test]
+    fn wrong_descriptions_name_the_tensor() {
+        check_refused(r#"{"w":7}"#, 0, "tensor 'w': expected a valid description");
+        check_refused(r#"{"w":{"dtype":"F32","shape":[1]}}"#, 4, "tensor 'w'");
+        check_refused(&one("Q4_0", "[1]", "0", "4"), 4, "tensor 'w': expected a dtype of the safetensors format, found 'Q4_0'");
+        check_refused(&one("f32", "[1]", "0", "4"), 4, "found 'f32'");
+        for shape in ["[-1]", "[1.5]", "[\"1\"]", "null", "[18446744073709551616]", "7"] {
+            check_refused(&one("F32", shape, "0", "4"), 4, "tensor 'w': expected a valid description");
+        }
+        check_refused(&one("F32", "[1,1,1,1,1,1,1,1,1]", "0", "4"), 4, "at most 8 dimensions");
+        check_refused(&one("F32", "[1]", "-1", "4"), 4, "tensor 'w'");
+    }
+
+    #[test]
+    fn extents_are_checked() {
+        check_refused(&one("F32", "[1]", "4", "0"), 4, "tensor 'w': expected offsets in order");
+        check_refused(&one("F32", "[2]", "0", "8"), 4, "within the 4 bytes of data, found end 8");
+        check_refused(&one("F32", "[2]", "0", "4"), 4, "8 bytes for shape [2], found 4 bytes");
+        check_refused(&one("U8", "[2,18446744073709551614]", "0", "4"), 4, "below 2^63");
+        check_refused(&one("U8", "[2,9223372036854775807]", "0", "4"), 4, "below 2^63");
+        check_refused(&one("F4", "[7]", "0", "4"), 4, "whole number of bytes");
+        check_refused(&one("F32", "[1]", "0", "4"), 5, "tensor 'w': expected the data to end with it, after 4 bytes");
+        check_refused(&one("F32", "[1]", "4", "8"), 8, "offset 0, where the tensor before ends, found offset 4: a hole");
+        check_refused("{}", 1, "no data behind a header without tensors");
+    }
+
+    #[test]
+    fn overlaps_holes_and_repeated_names_are_refused() {
+        let two = |first: &str, second: &str, a: (usize, usize), b: (usize, usize)| {
+            let entry = |(begin, end): (usize, usize)| {
+                format!(r#"{{"dtype":"U8","shape":[{}],"data_offsets":[{begin},{end}]}}"#, end - begin)
+            };
+            format!(r#"{{"{first}":{},"{second}":{}}}"#, entry(a), entry(b))
+        };
+        assert!(load(&file_of(two("a", "b", (4, 8), (0, 4)).as_bytes(), 8)).is_ok());
+        check_refused(
+            &two("a", "b", (0, 4), (3, 8)),
+            8,
+            "tensor 'b': expected offset 4, where the tensor before ends, found offset 3: an overlap",
+        );
+        check_refused(&two("a", "b", (0, 4), (0, 4)), 4, "an overlap");
+        check_refused(
+            &two("a", "b", (0, 4), (5, 8)),
+            8,
+            "tensor 'b': expected offset 4, where the tensor before ends, found offset 5: a hole",
+        );
+        check_refused(&two("a", "a", (0, 4), (4, 8)), 8, "tensor 'a': expected one tensor of this name, found several");
+        check_refused(&two("a", "a", (0, 0), (0, 0)), 0, "tensor 'a': expected one tensor of this name");
+        check_refused(&two("a", "\\u0061", (0, 0), (0, 0)), 0, "tensor 'a': expected one tensor of this name");
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_byte_is_a_clean_error_or_a_valid_file() {
+        let bytes = safetensors(&[("model.norm.weight", "F32", &[3]), ("model.embed_tokens.weight", "BF16", &[2, 3])]);
+        for end in 0..bytes.len() {
+            assert!(load(&bytes[..end]).is_err(), "cut to {end} bytes");
+        }
+        let header_end = bytes.len() - 24;
+        for at in 0..header_end {
+            for flip in 1..=255_u8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= flip;
+                match load(&flipped) {
+                    Ok(file) => assert_eq!(file.tensors().map(|t| t.bytes().len()).sum::<usize>(), 24),
+                    Err(error) => assert!(!error.to_string().contains('\n')),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_parser_accepts_what_we_accept() {
+        // Ours is stricter in what it says in its documentation only: repeated names, and more than eight dimensions.
+        let bytes = safetensors(&[("w", "F32", &[3]), ("v", "BF16", &[2, 3])]);
+        let header_end = bytes.len() - 24;
+        for at in 0..header_end {
+            for flip in [1, 2, 4, 8, 16, 32, 64] {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= flip;
+                let reference = ::safetensors::SafeTensors::deserialize(&flipped);
+                let ours = load(&flipped);
+                assert_eq!(reference.is_ok(), ours.is_ok(), "byte {at}, flip {flip}: {reference:?}, {ours:?}");
+            }
+        }
+    }
+}

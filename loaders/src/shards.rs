@@ -14,13 +14,25 @@ use crate::error::LoadError;
 use crate::file::{exists, read_limited};
 use crate::safetensors::MAX_HEADER_BYTES;
 
-/// The index, checked as far as it can be without the files.
+/// The index of a model in several files, checked as far as it can be without them.
 #[derive(Debug, Default)]
-pub(crate) struct Index {
+pub struct Index {
     /// The distinct file names, in order of appearance.
     files: Vec<String>,
     /// Each tensor's name and the position of its file in `files`, in the order of names.
     tensors: Vec<(Box<str>, usize)>,
+}
+
+impl Index {
+    /// The bare names of the distinct files, in order of appearance.
+    pub fn files(&self) -> &[String] {
+        &self.files
+    }
+
+    /// Each tensor's name and its file's, in the order of the former.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tensors.iter().filter_map(|(tensor, file)| Some((tensor.as_ref(), self.files.get(*file)?.as_str())))
+    }
 }
 
 /// Opens every file that the index lists, once.
@@ -50,11 +62,11 @@ pub(crate) fn open(folder: &Path, path: &Path, options: &OpenOptions) -> Result<
     Ok(shards)
 }
 
-/// Parses an index.
+/// Parses an index; `path` stands for it in messages.
 ///
 /// # Errors
 /// If it is no JSON object with a `weight_map` of strings, names a tensor twice, or a file other than by its bare name.
-pub(crate) fn parse_index(path: &Path, json: &[u8]) -> Result<Index, LoadError> {
+pub fn parse_index(path: &Path, json: &[u8]) -> Result<Index, LoadError> {
     let mut parser = IndexParser { path, index: None, failure: None };
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let parsed = deserializer.deserialize_map(&mut parser).and_then(|()| deserializer.end());
@@ -175,5 +187,105 @@ impl<'de> Visitor<'de> for WeightMap<'_> {
             index.tensors.push((tensor, position));
         }
         Ok(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing::{Dir, safetensors};
+
+    fn parse(json: &str) -> Result<Index, LoadError> {
+        parse_index(Path::new("index.json"), json.as_bytes())
+    }
+
+    fn check_refused(json: &str, message: &str) {
+        let error = parse(json).unwrap_err().to_string();
+        assert!(error.starts_with("index.json: ") && error.contains(message), "{json}: {error}");
+    }
+
+    #[test]
+    fn an_index_lists_each_file_once() {
+        let index = parse(r#"{"metadata": {"total_size": 1}, "weight_map": {"b": "y", "a": "x", "c": "y"}}"#).unwrap();
+        assert_eq!(index.files(), ["y", "x"]);
+        assert_eq!(index.tensors().collect::<Vec<_>>(), [("a", "x"), ("b", "y"), ("c", "y")]);
+    }
+
+    #[test]
+    fn malformed_indices_are_refused() {
+        check_refused("", "expected an index");
+        check_refused("[]", "expected an index");
+        check_refused("{", "expected an index");
+        check_refused(r#"{"weight_map": {"a": "x"}} x"#, "trailing");
+        check_refused("{}", "field 'weight_map': expected an object of file names, found nothing");
+        check_refused(r#"{"weight_map": {}}"#, "field 'weight_map': expected one tensor or more");
+        check_refused(r#"{"weight_map": []}"#, "`weight_map`");
+        check_refused(r#"{"weight_map": {"a": "x"}, "weight_map": {"a": "x"}}"#, "second");
+        check_refused(r#"{"weight_map": {"a": 7}}"#, "tensor 'a': expected a file name, found invalid type: integer `7`");
+        check_refused(r#"{"weight_map": {"a": null}}"#, "tensor 'a'");
+        check_refused(r#"{"weight_map": {"a": "x", "a": "x"}}"#, "tensor 'a': expected one file");
+        check_refused(r#"{"weight_map": {"a": "x", "a": "y"}}"#, "tensor 'a': expected one file");
+        check_refused(&format!(r#"{{"weight_map": {{"a": {}"#, "[".repeat(100_000)), "tensor 'a'");
+    }
+
+    #[test]
+    fn only_bare_names_are_accepted() {
+        let names = ["", ".", "..", "../x", "/etc/passwd", "a/../../x", "a/b", "x/", "./x", r"..\\x", r"C:x", r"a\u0000b"];
+        for name in names {
+            check_refused(&format!(r#"{{"weight_map": {{"w": "{name}"}}}}"#), "tensor 'w': expected the bare name");
+        }
+    }
+
+    #[test]
+    fn a_million_entries_open_one_file_once() {
+        let map: Vec<String> = (0..1_000_000).map(|n| format!(r#""t{n}":"x""#)).collect();
+        let index = parse(&format!(r#"{{"weight_map":{{{}}}}}"#, map.join(","))).unwrap();
+        assert_eq!((index.files().len(), index.tensors().count()), (1, 1_000_000));
+    }
+
+    fn shards_in(dir: &Dir, map: &str) -> Result<Vec<TensorFile>, LoadError> {
+        let index = dir.write("model.safetensors.index.json", format!(r#"{{"weight_map": {map}}}"#));
+        open(dir.path(), &index, &OpenOptions::default())
+    }
+
+    #[test]
+    fn missing_shards_and_tensors_are_named() {
+        let dir = Dir::new();
+        dir.write("s1", safetensors(&[("a", "F32", &[2])]));
+        assert_eq!(shards_in(&dir, r#"{"a": "s1"}"#).unwrap().len(), 1);
+        let error = shards_in(&dir, r#"{"a": "s1", "b": "s2"}"#).unwrap_err().to_string();
+        assert!(error.ends_with("index.json: tensor 'b': expected the file 's2' in the folder, found no such file"), "{error}");
+        let error = shards_in(&dir, r#"{"a": "s1", "b": "s1"}"#).unwrap_err().to_string();
+        assert!(error.ends_with("s1: tensor 'b': expected the tensor, as the index says, found nothing"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_may_lead_to_the_blobs_of_a_cache_only() {
+        use std::os::unix::fs::symlink;
+        let dir = Dir::new();
+        let snapshot = dir.path().join("models--a--b/snapshots/0123");
+        fs::create_dir_all(&snapshot).unwrap();
+        fs::create_dir(dir.path().join("models--a--b/blobs")).unwrap();
+        dir.write("models--a--b/blobs/beef", safetensors(&[("a", "F32", &[2])]));
+        dir.write("outside", safetensors(&[("a", "F32", &[2])]));
+        let index = snapshot.join("model.safetensors.index.json");
+        fs::write(&index, r#"{"weight_map": {"a": "s1"}}"#).unwrap();
+        let shard = snapshot.join("s1");
+        let open_shards = || open(&snapshot, &index, &OpenOptions::default());
+
+        symlink("../../blobs/beef", &shard).unwrap();
+        assert_eq!(open_shards().unwrap().len(), 1);
+        for target in ["../../../outside", "/etc/passwd"] {
+            fs::remove_file(&shard).unwrap();
+            symlink(target, &shard).unwrap();
+            let error = open_shards().unwrap_err().to_string();
+            assert!(error.contains("'s1' in the folder, found a link that leads out of it"), "{error}");
+        }
+        fs::remove_file(&shard).unwrap();
+        symlink("s1", &shard).unwrap();
+        assert_eq!(open_shards().unwrap_err().fault(), crate::Fault::Input);
     }
 }

@@ -294,3 +294,174 @@ fn take_text(held: &mut Vec<u8>, last: bool) -> String {
 fn is_unfinished(invalid: &[u8]) -> bool {
     matches!(std::str::from_utf8(invalid), Err(error) if error.valid_up_to() == 0 && error.error_len().is_none())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A tokenizer of the given tokens, ids in order, with a decoder.
+    fn tokenizer(tokens: &[&str], special: &[&str], decoder: &str) -> Tokenizer {
+        let vocab: serde_json::Map<_, _> =
+            tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), id.into())).collect();
+        let added: Vec<_> = special
+            .iter()
+            .map(|token| {
+                serde_json::json!({"id": vocab[*token], "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true})
+            })
+            .collect();
+        let decoder: serde_json::Value = serde_json::from_str(decoder).unwrap();
+        let model = serde_json::json!({"type": "BPE", "vocab": vocab, "merges": []});
+        let json = serde_json::json!({"version": "1.0", "added_tokens": added, "decoder": decoder, "model": model});
+        Tokenizer::parse(Path::new("tokenizer.json"), json.to_string().as_bytes(), &[]).unwrap()
+    }
+
+    const LLAMA2: &str = r#"{"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}"#;
+    const BYTE_LEVEL: &str = r#"{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}"#;
+    const METASPACE: &str = r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}"#;
+
+    /// Decoders of every kind, those of real models first.
+    const DECODERS: [&str; 14] = [
+        LLAMA2,
+        BYTE_LEVEL,
+        METASPACE,
+        "null",
+        r#"{"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+            {"type": "Fuse"}]}"#,
+        r#"{"type": "Sequence", "decoders": [{"type": "ByteFallback"},
+            {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}]}"#,
+        r#"{"type": "WordPiece", "prefix": "Ã", "cleanup": true}"#,
+        r#"{"type": "BPEDecoder", "suffix": "▁"}"#,
+        r#"{"type": "CTC", "pad_token": "a", "word_delimiter_token": "b", "cleanup": true}"#,
+        r#"{"type": "Fuse"}"#,
+        r#"{"type": "Sequence", "decoders": [{"type": "Strip", "content": " ", "start": 2, "stop": 0}, {"type": "ByteFallback"}]}"#,
+        r#"{"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 2, "stop": 0},
+            {"type": "Strip", "content": "a", "start": 1, "stop": 0}]}"#,
+        r#"{"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Replace", "pattern": {"String": "ab"}, "content": ""}]}"#,
+        r#"{"type": "Sequence", "decoders": [{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+            {"type": "Replace", "pattern": {"Regex": "a+"}, "content": "x"}]}"#,
+    ];
+
+    /// Tokens that matter to one decoder or another. The `Ã` and `ł` are letters of byte-level BPE.
+    const TOKENS: [&str; 22] = [
+        "a",
+        "b",
+        " ",
+        "▁",
+        "▁the",
+        "the▁▁x",
+        "<0xE4>",
+        "<0xBD>",
+        "<0xA0>",
+        "<0x41>",
+        "<0xFF>",
+        "<0xZZ>",
+        "<0x+1>",
+        "Ã",
+        "©",
+        "ä",
+        "½",
+        "ł",
+        "<s>",
+        "你",
+        " a b",
+        "!",
+    ];
+
+    fn streamed(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool) -> String {
+        let mut stream = tokenizer.stream(skip_special);
+        let mut text: String = ids.iter().map(|&id| stream.push(id).unwrap()).collect();
+        text += &stream.finish().unwrap();
+        text
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn streamed_text_equals_batch_text(ids in prop::collection::vec(0..TOKENS.len() as u32 + 2, 0..24), skip in any::<bool>()) {
+            for decoder in DECODERS {
+                let tokenizer = tokenizer(&TOKENS, &["<s>"], decoder);
+                let batch = tokenizer.decode(&ids, skip).unwrap();
+                prop_assert_eq!(streamed(&tokenizer, &ids, skip), batch, "{} {:?}", decoder, ids);
+            }
+        }
+
+        #[test]
+        fn bytes_become_text_as_from_utf8_lossy_has_it(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(vec![0xf0, 0x9f, 0x98, 0x80, 0xe4, 0xbd, 0xa0])], 0..32),
+            cuts in prop::collection::vec(1_usize..4, 32),
+        ) {
+            let (mut held, mut text, mut rest) = (Vec::new(), String::new(), bytes.as_slice());
+            for cut in cuts {
+                let (part, behind) = rest.split_at(cut.min(rest.len()));
+                held.extend_from_slice(part);
+                text += &take_text(&mut held, false);
+                prop_assert!(held.len() < 4);
+                rest = behind;
+            }
+            held.extend_from_slice(rest);
+            text += &take_text(&mut held, true);
+            prop_assert_eq!(text, String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+
+    #[test]
+    fn every_byte_has_its_letter() {
+        // Defined the other way round from `byte_of`: the table of GPT-2's `bytes_to_unicode`.
+        let printable = |byte: &u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+        let others = (0..256).filter(|byte| !printable(byte)).zip(0x100..);
+        for (byte, letter) in (0..256).filter(printable).map(|byte| (byte, byte)).chain(others) {
+            assert_eq!(byte_of(char::from_u32(letter).unwrap()).map(u32::from), Some(byte), "{letter:#x}");
+        }
+        let n_letters = (0..=0x10_ffff).filter_map(char::from_u32).filter_map(byte_of).count();
+        assert_eq!(n_letters, 256);
+    }
+
+    #[test]
+    fn a_character_split_over_tokens_comes_out_whole() {
+        // U+1F600 is f0 9f 98 80: "ð" "Ł" "ĺ" "Ģ" in letters.
+        let tokenizer = tokenizer(&["ð", "Ł", "ĺ", "Ģ", "a"], &[], BYTE_LEVEL);
+        let mut stream = tokenizer.stream(false);
+        let parts: Vec<String> = [4, 0, 1, 2, 3, 4, 0].iter().map(|&id| stream.push(id).unwrap()).collect();
+        assert_eq!(parts, ["a", "", "", "", "😀", "a", ""]);
+        assert_eq!(stream.finish().unwrap(), "\u{fffd}");
+    }
+
+    #[test]
+    fn a_run_of_byte_tokens_is_judged_as_a_whole() {
+        let tokenizer = tokenizer(&["<0xE4>", "<0xBD>", "<0xA0>", "<0xFF>", "x"], &[], LLAMA2);
+        assert_eq!(streamed(&tokenizer, &[0, 1, 2, 4], false), "你x");
+        assert_eq!(streamed(&tokenizer, &[0, 1, 2, 3, 4], false), "\u{fffd}\u{fffd}\u{fffd}\u{fffd}x");
+    }
+
+    #[test]
+    fn one_leading_space_is_stripped_at_the_start_of_the_sequence_only() {
+        let tokenizer = tokenizer(&["▁a", "▁", "<s>"], &["<s>"], LLAMA2);
+        assert_eq!(streamed(&tokenizer, &[2, 0, 0, 1, 1, 0], true), "a a   a");
+        assert_eq!(streamed(&tokenizer, &[1, 0], true), " a");
+    }
+
+    #[test]
+    fn text_comes_as_early_as_it_is_final() {
+        let tokenizer = tokenizer(&["▁a", "b"], &[], LLAMA2);
+        let mut stream = tokenizer.stream(false);
+        assert_eq!(stream.push(0).unwrap(), "a");
+        assert_eq!(stream.push(1).unwrap(), "b");
+        assert_eq!(stream.push(0).unwrap(), " a");
+        assert_eq!(stream.finish().unwrap(), "");
+    }
+
+    #[test]
+    fn a_decoder_that_breaks_is_an_error() {
+        let strip = r#"{"type": "Strip", "content": " ", "start": 0, "stop": 3}"#;
+        let tokenizer = tokenizer(&["a", " "], &[], strip);
+        assert!(tokenizer.stream(false).push(1).is_err());
+        assert!(tokenizer.decode(&[1], false).is_err());
+    }
+}

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokenizers::AddedToken;
 use tokenizers::decoders::DecoderWrapper;
+use tokenizers::{AddedToken, Decoder};
 
 use crate::error::LoadError;
 use crate::file::exists;
@@ -71,6 +71,7 @@ impl Tokenizer {
         let added = tokenizer.inner.get_added_vocabulary().get_added_tokens_decoder();
         tokenizer.special_ids = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         tokenizer.special_ids.sort_unstable();
+        tokenizer.check_post_processor()?;
         Ok(tokenizer)
     }
 
@@ -88,7 +89,13 @@ impl Tokenizer {
     /// # Errors
     /// If the decoder of the tokenizer refuses a token.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, LoadError> {
-        self.guarded(|| self.inner.decode(ids, skip_special))
+        let tokens: Vec<String> = ids.iter().filter_map(|&id| self.token_for_text(id, skip_special)).collect();
+        match self.decoder() {
+            // Not to be asked about nothing: `BPEDecoder` subtracts one from the number of tokens.
+            _ if tokens.is_empty() => Ok(String::new()),
+            Some(decoder) => self.guarded(|| decoder.decode(tokens)),
+            None => Ok(tokens.join(" ")),
+        }
     }
 
     /// Decodes ids that come one at a time.
@@ -147,6 +154,18 @@ impl Tokenizer {
         guarded(&self.path, call)
     }
 
+    /// Tries the post-processor on no text: a template may name tokens that it does not define, or ids that are no token's.
+    fn check_post_processor(&self) -> Result<(), LoadError> {
+        let wrong = |found: &dyn std::fmt::Display| {
+            LoadError::field(&self.path, "post_processor", "special tokens that it defines and the tokenizer has", found)
+        };
+        let around = self.encode("", true).map_err(|_| wrong(&"one that it does not define"))?;
+        match around.into_iter().find(|&id| !self.has_token(id)) {
+            Some(unknown) => Err(wrong(&format_args!("id {unknown}"))),
+            None => Ok(()),
+        }
+    }
+
     /// A token that settings name is special, also where `tokenizer.json` has it as an ordinary one (transformers,
     /// `TokenizersBackend.__init__`). A name without a token, which transformers would append to the vocabulary, is passed over:
     /// the model has no row for it.
@@ -180,4 +199,240 @@ fn named_token<'a>(settings: &'a Metadata, key: &str) -> Result<Option<&'a str>,
         Some(other) => other.as_str(),
     };
     token.map(Some).ok_or_else(|| settings.error(key, "a string, or an object with a string `content`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::Dir;
+
+    /// A byte-pair tokenizer: letters and two merges, SentencePiece style, with a BOS template.
+    fn sample() -> Value {
+        let token = |id: u32, content: &str| {
+            json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+                "special": true})
+        };
+        json!({
+            "version": "1.0", "truncation": null, "padding": null,
+            "added_tokens": [token(0, "<unk>"), token(1, "<s>"), token(2, "</s>")],
+            "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+                {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+            "pre_tokenizer": null,
+            "post_processor": {"type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+            "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+            "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+                "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "▁": 3, "a": 4, "b": 5, "ab": 6, "▁ab": 7, "<0xC3>": 8, "<0xA4>": 9},
+                "merges": [["a", "b"], "▁ ab"]},
+        })
+    }
+
+    fn parse(json: &Value) -> Result<Tokenizer, LoadError> {
+        Tokenizer::parse(Path::new("tokenizer.json"), json.to_string().as_bytes(), &[])
+    }
+
+    fn settings(json: Value) -> Metadata {
+        Metadata::parse(Path::new("tokenizer_config.json"), json.to_string().as_bytes()).unwrap()
+    }
+
+    fn parse_with(json: &Value, config: Value) -> Result<Tokenizer, LoadError> {
+        Tokenizer::parse(Path::new("tokenizer.json"), json.to_string().as_bytes(), &[settings(config)])
+    }
+
+    /// Checks that the sample with the value at `pointer` replaced is refused with this message.
+    fn check_refused(pointer: &str, value: Value, message: &str) {
+        let mut json = sample();
+        *json.pointer_mut(pointer).unwrap() = value;
+        let error = parse(&json).expect_err(pointer).to_string();
+        assert!(error.starts_with("tokenizer.json: ") && error.contains(message), "{pointer}: {error}");
+        assert!(error.chars().count() <= 300 && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn texts_become_ids_and_come_back() {
+        let tokenizer = parse(&sample()).unwrap();
+        assert_eq!(tokenizer.encode("", true).unwrap(), [1]);
+        assert_eq!(tokenizer.encode("", false).unwrap(), [] as [u32; 0]);
+        assert_eq!(tokenizer.encode("ab ab", true).unwrap(), [1, 7, 7]);
+        assert_eq!(tokenizer.encode("ä</s>a", false).unwrap(), [3, 8, 9, 2, 3, 4]);
+        assert_eq!(tokenizer.decode(&[1, 7, 7, 8, 9, 2], true).unwrap(), "ab abä");
+        assert_eq!(tokenizer.decode(&[1, 7, 999], false).unwrap(), "<s> ab");
+        assert_eq!(tokenizer.decode(&[], true).unwrap(), "");
+        assert_eq!((tokenizer.vocab_size(), tokenizer.piece(7).as_deref(), tokenizer.id("ab")), (10, Some("▁ab"), Some(6)));
+        assert!(tokenizer.has_token(9) && !tokenizer.has_token(10) && tokenizer.is_special(2) && !tokenizer.is_special(3));
+        assert_eq!((tokenizer.bos_id(), tokenizer.eos_ids()), (None, &[] as &[u32]));
+    }
+
+    #[test]
+    fn special_tokens_are_named_by_strings_or_objects() {
+        let tokenizer =
+            parse_with(&sample(), json!({"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}})).unwrap();
+        assert_eq!((tokenizer.bos_id(), tokenizer.eos_ids()), (Some(1), &[2][..]));
+        let unknown = parse_with(&sample(), json!({"bos_token": "<none>", "eos_token": null})).unwrap();
+        assert_eq!((unknown.bos_id(), unknown.eos_ids(), unknown.vocab_size()), (None, &[] as &[u32], 10));
+        let error = parse_with(&sample(), json!({"eos_token": 7})).unwrap_err().to_string();
+        assert!(error.starts_with("tokenizer_config.json: field 'eos_token': expected a string, or an object"), "{error}");
+        assert!(parse_with(&sample(), json!({"eos_token": {"id": 2}})).is_err());
+    }
+
+    #[test]
+    fn a_named_token_is_special_even_if_the_tokenizer_has_it_as_an_ordinary_one() {
+        let mut json = sample();
+        json["added_tokens"].as_array_mut().unwrap().remove(2);
+        assert_eq!(parse(&json).unwrap().decode(&[7, 2], true).unwrap(), "ab</s>");
+        let named = parse_with(&json, json!({"eos_token": "</s>"})).unwrap();
+        assert_eq!(named.decode(&[7, 2], true).unwrap(), "ab");
+        assert!(named.is_special(2));
+    }
+
+    /// Recorded from transformers 5.23.0 (`AutoTokenizer.from_pretrained` on such a folder): the post-processor decides alone.
+    #[test]
+    fn add_bos_token_and_add_eos_token_have_no_effect() {
+        for flags in [json!({}), json!({"add_bos_token": false}), json!({"add_bos_token": true, "add_eos_token": true})] {
+            let mut config = json!({"bos_token": "<s>", "eos_token": "</s>"});
+            config.as_object_mut().unwrap().extend(flags.as_object().unwrap().clone());
+            assert_eq!(parse_with(&sample(), config.clone()).unwrap().encode("ab", true).unwrap(), [1, 7]);
+            let mut plain = sample();
+            plain["post_processor"] = Value::Null;
+            assert_eq!(parse_with(&plain, config).unwrap().encode("ab", true).unwrap(), [7]);
+        }
+    }
+
+    #[test]
+    fn truncation_and_padding_are_passed_over() {
+        let mut json = sample();
+        json["truncation"] = json!({"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0});
+        json["padding"] = json!({"strategy": {"Fixed": 1_u64 << 40}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "<unk>"});
+        assert_eq!(parse(&json).unwrap().encode("ab ab", true).unwrap(), [1, 7, 7]);
+    }
+
+    #[test]
+    fn malformed_tokenizers_are_refused() {
+        let text = sample().to_string();
+        for end in (0..text.len()).filter(|&end| text.is_char_boundary(end)) {
+            let error = Tokenizer::parse(Path::new("tokenizer.json"), &text.as_bytes()[..end], &[]).unwrap_err();
+            assert!(error.to_string().starts_with("tokenizer.json: expected a tokenizer in JSON"), "{error}");
+        }
+        check_refused("/version", json!("2.0"), "field 'version': expected \"1.0\", found \"2.0\"");
+        check_refused("/model", json!({}), "field 'model': expected a model");
+        check_refused("/model", json!(7), "field 'model': expected a model");
+        check_refused(
+            "/model/type",
+            json!("Mamba"),
+            "field 'model.type': expected BPE, Unigram, WordPiece or WordLevel, found 'Mamba'",
+        );
+        check_refused("/model/vocab", json!({}), "field 'model.merges': expected tokens of the vocabulary in merge 0, found 'a'");
+        check_refused("/model/vocab", json!([["a", 0.5]]), "field 'model.vocab': expected an object of ids");
+        check_refused("/model/vocab/a", json!(4_000_000_000_u32), "field 'model.vocab': expected ids of at most 1076");
+        check_refused("/model/vocab/a", json!(4_000_000_000_000_u64), "field 'model'");
+        check_refused("/model/vocab/a", json!(-1), "field 'model'");
+        check_refused("/model/vocab/a", json!(5), "field 'model.vocab': expected one token for each id");
+        check_refused("/added_tokens/0/id", json!(4_000_000_000_u32), "field 'added_tokens'");
+        check_refused("/model/dropout", json!(0.1), "field 'model.dropout': expected null or 0, found 0.1");
+        check_refused("/model/unk_token", json!("<none>"), "field 'model.unk_token'");
+        check_refused("/decoder", json!({"type": "Nonsense"}), "field 'decoder'");
+        check_refused("/decoder/decoders/3/content", json!("ab"), "field 'decoder'");
+        check_refused(
+            "/normalizer/normalizers/1/pattern",
+            json!({"Regex": "(?=a)"}),
+            "field 'normalizer': expected regular expressions",
+        );
+        check_refused("/normalizer/normalizers/1/pattern", json!({"Regex": "("}), "field 'normalizer'");
+        check_refused(
+            "/post_processor/special_tokens",
+            json!({}),
+            "field 'post_processor': expected special tokens that it defines",
+        );
+        check_refused(
+            "/post_processor/special_tokens/<s>/ids",
+            json!([77]),
+            "field 'post_processor': expected special tokens that it defines and the tokenizer has, found id 77",
+        );
+        let empty = json!({"model": {"type": "WordLevel", "vocab": {}, "unk_token": "a"}});
+        assert!(parse(&empty).unwrap_err().to_string().contains("field 'model.vocab': expected one token or more"));
+        assert!(parse(&json!([])).is_err());
+    }
+
+    #[test]
+    fn merges_are_checked() {
+        check_refused(
+            "/model/merges/0",
+            json!(["a", "c"]),
+            "field 'model.merges': expected tokens of the vocabulary in merge 0, found 'c'",
+        );
+        check_refused(
+            "/model/merges/0",
+            json!(["a", "a"]),
+            "expected the result of merge 0 in the vocabulary, found no token 'aa'",
+        );
+        // Longer than every token: the library copies it into a buffer of the longest token's length.
+        check_refused("/model/merges/0", json!(["<0xC3>", "<0xC3>"]), "found no token '<0xC3><0xC3>'");
+        for merge in [json!(["a"]), json!(["a", "b", "a"]), json!("ab"), json!("a b a"), json!(7), json!([1, 2]), Value::Null] {
+            check_refused("/model/merges/0", merge, "field 'model'");
+        }
+        check_refused("/model/continuing_subword_prefix", json!("##"), "expected '##' at the beginning in merge 0");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_without_recursion() {
+        let nested = |depth| {
+            let (open, close) = (r#"{"type":"Sequence","normalizers":["#.repeat(depth), "]}".repeat(depth));
+            let text = sample().to_string();
+            let (begin, end) = (text.find(r#""normalizer":"#).unwrap(), text.find(r#","padding"#).unwrap());
+            format!("{}\"normalizer\":{open}{close}{}", &text[..begin], &text[end..])
+        };
+        for depth in [7, 20, 60, 10_000, 100_000] {
+            let error = Tokenizer::parse(Path::new("tokenizer.json"), nested(depth).as_bytes(), &[]).unwrap_err().to_string();
+            assert!(error.contains("nesting") || error.contains("recursion limit"), "{depth}: {error}");
+        }
+        assert!(Tokenizer::parse(Path::new("tokenizer.json"), nested(3).as_bytes(), &[]).is_ok());
+    }
+
+    #[test]
+    fn a_word_without_id_is_an_error_of_encode() {
+        let json = json!({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "<unk>"}});
+        let tokenizer = parse(&json).unwrap();
+        assert_eq!(tokenizer.encode("a", false).unwrap(), [0]);
+        assert!(
+            tokenizer
+                .encode("b", false)
+                .unwrap_err()
+                .to_string()
+                .starts_with("tokenizer.json: expected a tokenizer that can be used")
+        );
+    }
+
+    #[test]
+    fn long_runs_take_linear_time() {
+        let tokenizer = parse(&sample()).unwrap();
+        for unit in ["a", " ", "\n", "^", "你"] {
+            let text = unit.repeat(1_000_000);
+            let begin = std::time::Instant::now();
+            assert!(!tokenizer.encode(&text, false).unwrap().is_empty(), "{unit:?}");
+            // 2 s per MB is the promise; other tests run beside this one.
+            assert!(begin.elapsed().as_secs() < 10 * text.len().div_ceil(1_000_000) as u64, "{unit:?}: {:?}", begin.elapsed());
+        }
+    }
+
+    #[test]
+    fn a_folder_needs_tokenizer_json_only() {
+        let dir = Dir::new();
+        assert!(Tokenizer::open(dir.path()).unwrap_err().to_string().contains("tokenizer.json: expected to find the file"));
+        dir.write("tokenizer.json", sample().to_string());
+        assert_eq!(Tokenizer::open(dir.path()).unwrap().bos_id(), None);
+        dir.write("special_tokens_map.json", json!({"bos_token": {"content": "<s>"}, "eos_token": "<s>"}).to_string());
+        assert_eq!(Tokenizer::open(dir.path()).unwrap().bos_id(), Some(1));
+        dir.write("tokenizer_config.json", json!({"eos_token": "</s>"}).to_string());
+        let tokenizer = Tokenizer::open(dir.path()).unwrap();
+        assert_eq!((tokenizer.bos_id(), tokenizer.eos_ids()), (Some(1), &[2][..]));
+        dir.write("tokenizer_config.json", "[]");
+        assert!(Tokenizer::open(dir.path()).unwrap_err().to_string().contains("tokenizer_config.json: expected a JSON object"));
+    }
 }
