@@ -65,7 +65,7 @@ impl Drop for Mapping {
 }
 
 /// Installs the handler that turns the fault of a mapped file cut short by another program into the line
-/// `error: <file>: changed while in use ...` on standard error and exit code 4. Faults elsewhere keep their default action.
+/// `error: <file>: changed while in use ...` on standard error and exit code 4. Other faults are left to the action that was set before.
 ///
 /// For programs, not libraries: it is process-wide. Calling it again changes nothing. On systems without SIGBUS it does nothing.
 pub fn install_map_fault_handler() {
@@ -161,12 +161,19 @@ mod fault {
         Some(slot)
     }
 
+    /// What to do about faults that are not ours: the action before ours. Null until there is one, else leaked memory.
+    static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
+
     pub(super) fn install() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
-            // SAFETY: `action` is a valid, zero-initialised `sigaction` whose handler has the signature that SA_SIGINFO asks for
+            // SAFETY: both actions are valid, zero-initialised `sigaction`s. Our handler has the signature that SA_SIGINFO asks for
             // and calls async-signal-safe functions only. SA_ONSTACK: the fault may come from a thread with little stack left.
             unsafe {
+                let mut previous: libc::sigaction = std::mem::zeroed();
+                if libc::sigaction(libc::SIGBUS, ptr::null(), &mut previous) == 0 {
+                    PREVIOUS.store(Box::into_raw(Box::new(previous)), Ordering::SeqCst);
+                }
                 let mut action: libc::sigaction = std::mem::zeroed();
                 let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_bus_error;
                 action.sa_sigaction = handler as libc::sighandler_t;
@@ -195,11 +202,17 @@ mod fault {
                 libc::_exit(4);
             }
         }
-        // Not ours. The default action follows as soon as this handler returns.
-        // SAFETY: `signal` and `raise` are async-signal-safe.
+        // Not ours. A fault recurs when this handler returns, and the action before ours takes over; that may be the runtime's, which
+        // reports stack overflow. A signal from another process would not recur.
+        let previous = PREVIOUS.load(Ordering::SeqCst);
+        // SAFETY: `previous` is null or a valid action that is never freed; the functions are async-signal-safe.
         unsafe {
-            libc::signal(signal, libc::SIG_DFL);
-            libc::raise(signal);
+            if code > 0 && !previous.is_null() {
+                libc::sigaction(signal, previous, ptr::null_mut());
+            } else {
+                libc::signal(signal, libc::SIG_DFL);
+                libc::raise(signal);
+            }
         }
     }
 }
