@@ -6,8 +6,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The longest rendering of a name or value that comes from a file. Hostile files hold megabytes of them.
-const SHOWN: usize = 80;
+/// The most characters shown of a name, of what was expected and of what was found. Hostile files hold megabytes of each, and a line
+/// of 300 characters should have room for all and a path.
+const NAME_SHOWN: usize = 60;
+const EXPECTED_SHOWN: usize = 100;
+const FOUND_SHOWN: usize = 80;
 
 /// Why a checkpoint, or a part of it, could not be loaded.
 ///
@@ -106,12 +109,12 @@ impl fmt::Display for LoadError {
         write!(f, "{}: ", one_line(&self.0.path.to_string_lossy(), usize::MAX))?;
         match &self.0.subject {
             Subject::File => {}
-            Subject::Tensor(name) => write!(f, "tensor '{}': ", one_line(name, SHOWN))?,
-            Subject::Field(name) => write!(f, "field '{}': ", one_line(name, SHOWN))?,
+            Subject::Tensor(name) => write!(f, "tensor '{}': ", one_line(name, NAME_SHOWN))?,
+            Subject::Field(name) => write!(f, "field '{}': ", one_line(name, NAME_SHOWN))?,
         }
         match &self.0.kind {
             Kind::Mismatch { expected, found } => {
-                write!(f, "expected {}, found {}", one_line(expected, 2 * SHOWN), one_line(found, 2 * SHOWN))
+                write!(f, "expected {}, found {}", one_line(expected, EXPECTED_SHOWN), one_line(found, FOUND_SHOWN))
             }
             Kind::Os { doing, source } => write!(f, "expected to {doing}, found: {source}"),
             Kind::Memory { bytes } => {
@@ -139,20 +142,24 @@ impl std::error::Error for LoadError {
     }
 }
 
-/// A string from a file or the system, made fit for one line: control characters are escaped, and what exceeds `limit`
-/// characters is cut from the end and replaced by an ellipsis.
+/// A string from a file or the system, made fit for one line: control characters are escaped, and if that takes more than `limit`
+/// characters the rest becomes an ellipsis.
 pub(crate) fn one_line(text: &str, limit: usize) -> String {
     let mut line = String::new();
-    for (n, c) in text.chars().enumerate() {
-        if n == limit {
+    let mut left = limit;
+    for c in text.chars() {
+        // The two separators end a line in some terminals and log readers; the bidirectional marks reorder it.
+        let marks = matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let escaped = (c.is_control() || marks).then(|| c.escape_default());
+        let length = escaped.as_ref().map_or(1, |escaped| escaped.len());
+        if length > left {
             line.push('…');
             break;
         }
-        // The two separators end a line in some terminals and log readers; the bidirectional marks reorder it.
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
+        left -= length;
+        match escaped {
+            Some(escaped) => line.extend(escaped),
+            None => line.push(c),
         }
     }
     line
@@ -203,8 +210,11 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut() {
-        let error = LoadError::field(Path::new("c.json"), &"x".repeat(1 << 20), "y".repeat(1 << 20), "z".repeat(1 << 20));
-        assert!(error.to_string().chars().count() <= 6 * SHOWN, "{}", error.to_string().chars().count());
+        for unit in ["x", "\u{7f}", "\n", "你"] {
+            let text = unit.repeat(1 << 20);
+            let line = LoadError::field(Path::new("c.json"), &text, &text, &text).to_string();
+            assert!(line.chars().count() <= 300 && !line.contains('\n'), "{line}");
+        }
     }
 
     #[test]
