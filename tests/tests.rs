@@ -11,3 +11,15 @@ mod cli;
 
 // `infer check`: reference files, published values, verdicts.
 mod check;
+
+// The recorded checkpoints and references, and larger models, for the next three.
+mod fixtures;
+
+// Logits and greedy continuations against transformers'.
+mod golden;
+
+// Tokens, text and streams against transformers'.
+mod tokenizers;
+
+// Bit-identity over threads, chunks, batches and caches.
+mod determinism;

@@ -208,7 +208,7 @@ pub fn assert_same_text(expected: &str, found: &str) {
 
 /// A tensor to be written: name, dtype as safetensors spells it, shape, bytes.
 pub struct TensorData {
-    pub name: &'static str,
+    pub name: String,
     pub dtype: &'static str,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
@@ -216,15 +216,15 @@ pub struct TensorData {
 
 impl TensorData {
     /// An int64 vector.
-    pub fn i64s(name: &'static str, values: &[i64]) -> TensorData {
+    pub fn i64s(name: &str, values: &[i64]) -> TensorData {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        TensorData { name, dtype: "I64", shape: vec![values.len()], bytes }
+        TensorData { name: name.to_string(), dtype: "I64", shape: vec![values.len()], bytes }
     }
 
     /// A float32 matrix.
-    pub fn f32s(name: &'static str, shape: [usize; 2], values: &[f32]) -> TensorData {
+    pub fn f32s(name: &str, shape: [usize; 2], values: &[f32]) -> TensorData {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        TensorData { name, dtype: "F32", shape: shape.to_vec(), bytes }
+        TensorData { name: name.to_string(), dtype: "F32", shape: shape.to_vec(), bytes }
     }
 }
 
@@ -236,7 +236,7 @@ pub fn safetensors(tensors: &[TensorData]) -> Vec<u8> {
         let begin = data.len();
         data.extend_from_slice(&tensor.bytes);
         let entry = json!({ "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [begin, data.len()] });
-        header.insert(tensor.name.to_string(), entry);
+        header.insert(tensor.name.clone(), entry);
     }
     let mut header = Value::Object(header).to_string();
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
