@@ -23,3 +23,6 @@ mod tokenizers;
 
 // Bit-identity over threads, chunks, batches and caches.
 mod determinism;
+
+// House rules: what every file, crate and dependency must be like.
+mod tidy;
