@@ -104,9 +104,9 @@ fn prompts_are_text() {
     assert_eq!(line, "standard input: expected UTF-8 text, found byte 0x80 at offset 0");
     greedy(&["-n", "2", "--prompt-file", "-"]).stdin(b"sea\0sand").succeeds();
     let line = greedy(&["--prompt-file"]).args([dir.root()]).fails(2);
-    assert!(line.contains("cannot be read"), "{line}");
+    assert!(line.contains(": expected to read a text, found: "), "{line}");
     let line = greedy(&["--prompt-file"]).args([dir.path("none.txt")]).fails(2);
-    assert!(line.contains("none.txt: cannot be read"), "{line}");
+    assert!(line.contains("none.txt: expected to read a text, found: "), "{line}");
     assert_eq!(greedy(&[]).fails(2), "--prompt: expected a text (or --prompt-file FILE, - for standard input), found nothing");
 }
 

@@ -297,6 +297,10 @@ fn one_line(error: &clap::Error) -> String {
     let flag = text(ContextKind::InvalidArg).map(|arg| arg.split(" <").next().unwrap_or(arg));
     let flag = flag.map(|flag| flag.trim_matches(['[', ']', '<', '>', '.']));
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    // clap does not say which argument it is.
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        return "arguments: expected UTF-8 text in each flag and value, found other bytes".to_string();
+    }
     if let (ErrorKind::ValueValidation, Some(flag), Some(expected)) = (error.kind(), flag, std::error::Error::source(error)) {
         return format!("{flag}: {expected}, found {value:?}");
     }

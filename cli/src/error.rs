@@ -3,6 +3,7 @@
 //! Not here: exit codes and how a line is printed (the binary), nor the errors of the crates below, which pass through unchanged.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use infer_engine::ModelError;
 use infer_loaders::{Fault, LoadError};
@@ -17,6 +18,7 @@ pub struct Error {
 enum Kind {
     Load(LoadError),
     Model(ModelError),
+    Run { model: PathBuf, error: ModelError },
     Invalid { subject: String, expected: String, found: String },
 }
 
@@ -27,11 +29,16 @@ impl Error {
         Error { kind }
     }
 
+    /// What went wrong while the model at `model` ran; the engine knows no files.
+    pub(crate) fn run(model: &Path, error: ModelError) -> Error {
+        Error { kind: Kind::Run { model: model.to_owned(), error } }
+    }
+
     /// Whose fault it is: the input, the machine's resources, or reading a file.
     pub fn fault(&self) -> Fault {
         match &self.kind {
             Kind::Load(error) => error.fault(),
-            Kind::Model(error) => error.fault(),
+            Kind::Model(error) | Kind::Run { error, .. } => error.fault(),
             Kind::Invalid { .. } => Fault::Input,
         }
     }
@@ -42,6 +49,7 @@ impl fmt::Display for Error {
         match &self.kind {
             Kind::Load(error) => error.fmt(f),
             Kind::Model(error) => error.fmt(f),
+            Kind::Run { model, error } => write!(f, "{}: {error}", model.display()),
             Kind::Invalid { subject, expected, found } => write!(f, "{subject}: expected {expected}, found {found}"),
         }
     }

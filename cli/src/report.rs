@@ -12,7 +12,7 @@ use infer_loaders::{Fault, LoadError};
 /// The exit code of a lack of resources.
 pub const STATUS_RESOURCES: u8 = 3;
 
-/// Longest error or warning line, in characters: enough for a path, a tensor and what was wrong with it.
+/// Longest error or warning line, in characters with its label: enough for a path, a tensor and what was wrong with it.
 const MAX_LINE: usize = 300;
 
 /// Longest cell of a table, in characters.
@@ -46,9 +46,9 @@ impl Failure {
         match error.kind() {
             ErrorKind::BrokenPipe => Failure { status: 0, line: String::new() },
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory => {
-                Failure { status: STATUS_RESOURCES, line: format!("standard output: {error}") }
+                Failure { status: STATUS_RESOURCES, line: format!("standard output: expected room for the text, found: {error}") }
             }
-            _ => Failure { status: 4, line: format!("standard output: {error}") },
+            _ => Failure { status: 4, line: format!("standard output: expected to write the text, found: {error}") },
         }
     }
 
@@ -64,7 +64,7 @@ impl Failure {
             ErrorKind::OutOfMemory => STATUS_RESOURCES,
             _ => 4,
         };
-        Failure { status, line: format!("{file}: cannot be read: {error}") }
+        Failure { status, line: format!("{file}: expected to read a text, found: {error}") }
     }
 
     /// The process's exit code.
@@ -118,7 +118,8 @@ impl From<infer_engine::ModelError> for Failure {
 
 /// Writes `label: line` to standard error as one line, whatever the line contains. A closed standard error is no reason to fail.
 pub fn say(label: &str, line: &str) {
-    note(&format!("{label}: {}", shorten(&escape(line), MAX_LINE)));
+    let limit = MAX_LINE.saturating_sub(label.chars().count() + 2);
+    note(&format!("{label}: {}", shorten(&escape(line), limit)));
 }
 
 /// Writes a warning to standard error.

@@ -174,11 +174,12 @@ impl TextModel {
         let complete = |generation: &Generation<'_>, finish| {
             Ok(Completion { finish, timings: generation.timings(), kv_bytes: generation.kv_bytes() })
         };
-        if generation.prefill(&mut |done, total| observer.prefill(done, total))?.is_break() {
+        let in_model = |error| Error::run(self.checkpoint.path(), error);
+        if generation.prefill(&mut |done, total| observer.prefill(done, total)).map_err(in_model)?.is_break() {
             return complete(&generation, FinishReason::Cancelled);
         }
         let mut stream = Continuation::new(&self.tokenizer, prompt)?;
-        while let Some(id) = generation.next_token()? {
+        while let Some(id) = generation.next_token().map_err(in_model)? {
             let (text, stop) = scanner.push(&stream.push(id)?);
             if !text.is_empty() && observer.text(&text).is_break() {
                 return complete(&generation, FinishReason::Cancelled);

@@ -19,10 +19,10 @@ const N_ROWS: usize = 512;
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     let checkpoint = commands::open_checkpoint(&args.model)?;
     let model = Model::open(&checkpoint, &ModelOptions::default())?;
-    // A checkpoint may come without a tokenizer; one that is there and wrong is an error.
-    let tokenizer = match checkpoint.config().path().with_file_name("tokenizer.json").exists() {
-        true => Some(checkpoint.tokenizer()?),
-        false => None,
+    // A checkpoint may come without a tokenizer; one that is there and wrong, such as a link to nothing, is an error.
+    let tokenizer = match checkpoint.config().path().with_file_name("tokenizer.json").symlink_metadata() {
+        Ok(_) => Some(checkpoint.tokenizer()?),
+        Err(_) => None,
     };
     let config = model.config();
     let ctx_size = args.ctx_size.filter(|&size| size > 0).unwrap_or(config.max_seq_len);
