@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::error::{LoadError, one_line};
@@ -30,6 +31,18 @@ impl Metadata {
     /// If it cannot be read, is longer than 4 MiB, is malformed or nested deeper than 128, or holds no object.
     pub fn read(path: &Path) -> Result<Metadata, LoadError> {
         Metadata::parse(path, &read_limited(path, MAX_CONFIG_BYTES)?)
+    }
+
+    /// Reads some keys of a JSON file of at most `limit` bytes; the values of others are passed over, not kept.
+    ///
+    /// # Errors
+    /// Those of [`Metadata::read`].
+    pub(crate) fn read_keys(path: &Path, limit: u64, keys: &[&str]) -> Result<Metadata, LoadError> {
+        let json = read_limited(path, limit)?;
+        let mut json = serde_json::Deserializer::from_slice(&json);
+        let fields = json.deserialize_map(Keys(keys)).and_then(|fields| json.end().map(|()| fields));
+        let fields = fields.map_err(|error| LoadError::file(path, "a JSON object", error))?;
+        Ok(Metadata { path: path.into(), prefix: String::new(), fields })
     }
 
     /// Parses JSON that is in memory; `path` stands for it in messages.
@@ -173,6 +186,30 @@ impl Metadata {
             None => Ok(None),
             Some(value) => read(value).map(Some).ok_or_else(|| self.error(key, expected)),
         }
+    }
+}
+
+/// The visitor of an object of which only these keys are wanted.
+struct Keys<'k>(&'k [&'k str]);
+
+impl<'de> Visitor<'de> for Keys<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if self.0.contains(&key.as_str()) {
+                let value = map.next_value()?;
+                fields.insert(key, value);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(fields)
     }
 }
 

@@ -22,6 +22,9 @@ use crate::tokenizer_file::{self, Assembled};
 /// The keys that name special tokens (transformers, `SPECIAL_TOKENS_ATTRIBUTES`).
 const NAMED_TOKENS: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
+/// The longest file that names special tokens that is read; those that also list tens of thousands of added tokens have 12 MB.
+const MAX_SETTINGS_BYTES: u64 = 64 << 20;
+
 /// A tokenizer.
 pub struct Tokenizer {
     /// `tokenizer.json`.
@@ -47,7 +50,7 @@ impl Tokenizer {
         for name in ["tokenizer_config.json", "special_tokens_map.json"] {
             let path = folder.join(name);
             if exists(&path) {
-                settings.push(Metadata::read(&path)?);
+                settings.push(Metadata::read_keys(&path, MAX_SETTINGS_BYTES, &NAMED_TOKENS)?);
             }
         }
         Tokenizer::parse(&path, &json, &settings)
@@ -432,6 +435,12 @@ mod tests {
         dir.write("tokenizer_config.json", json!({"eos_token": "</s>"}).to_string());
         let tokenizer = Tokenizer::open(dir.path()).unwrap();
         assert_eq!((tokenizer.bos_id(), tokenizer.eos_ids()), (Some(1), &[2][..]));
+        let others: Vec<String> = (0..200_000).map(|n| format!(r#""{n}":{{"content":"<{n}>","special":true}}"#)).collect();
+        let large = format!(r#"{{"added_tokens_decoder":{{{}}},"eos_token":"<s>"}}"#, others.join(","));
+        dir.write("tokenizer_config.json", large);
+        assert_eq!(Tokenizer::open(dir.path()).unwrap().eos_ids(), [1]);
+        dir.write("tokenizer_config.json", "{} {}");
+        assert!(Tokenizer::open(dir.path()).unwrap_err().to_string().contains("tokenizer_config.json: expected a JSON object"));
         dir.write("tokenizer_config.json", "[]");
         assert!(Tokenizer::open(dir.path()).unwrap_err().to_string().contains("tokenizer_config.json: expected a JSON object"));
     }
