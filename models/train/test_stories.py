@@ -9,7 +9,7 @@ import unittest
 from collections import Counter
 
 from stories import SCHEMAS, conversation, lexicon, story
-from stories.characters import ALL_NAMES, HELPERS, HEROES, INTRODUCTIONS, PEOPLE
+from stories.characters import ALL_NAMES, HELPERS, HEROES, INTRODUCTIONS
 from stories.grammar import with_article
 from stories.things import SPOTS, THINGS
 from stories.world import Contradiction, World
@@ -26,7 +26,12 @@ def sample(n_each=30):
 def is_introduced(text, name):
     """Whether the first mention of the name stands in one of the patterns that introduce somebody."""
     first = text.find(name)
-    return any(match.start() <= first for pattern in INTRODUCTIONS for match in [re.search(pattern.format(name=name), text)] if match and match.end() >= first)
+    return any(
+        match.start() <= first
+        for pattern in INTRODUCTIONS
+        for match in [re.search(pattern.format(name=name), text)]
+        if match and match.end() >= first
+    )
 
 
 class Counts(unittest.TestCase):
@@ -134,7 +139,9 @@ class Questions(unittest.TestCase):
     def test_enough_of_them(self):
         for told in self.stories:
             self.assertGreaterEqual(len(told.questions), 5, told.schema)
-            self.assertEqual(len({question.text for question in told.questions}), len(told.questions), f"{told.schema}: {told.questions}")
+            self.assertEqual(
+                len({question.text for question in told.questions}), len(told.questions), f"{told.schema}: {told.questions}"
+            )
 
     def test_the_key_is_in_the_answer_and_in_the_story(self):
         for told in self.stories:
@@ -151,7 +158,11 @@ class Questions(unittest.TestCase):
             for question in (q for q in told.questions if q.kind in ("why", "learned")):
                 asked = {word.lower() for word in WORD.findall(question.text)}
                 known = words | asked | pronouns
-                missing = [w for w in WORD.findall(question.key) if w.lower() not in known and not any(k[:4] == w.lower()[:4] for k in known)]
+                missing = [
+                    w
+                    for w in WORD.findall(question.key)
+                    if w.lower() not in known and not any(k[:4] == w.lower()[:4] for k in known)
+                ]
                 self.assertEqual(missing, [], f"{told.schema}: {question} in {told.text}")
 
     def test_a_feeling_that_is_asked_for_is_told(self):

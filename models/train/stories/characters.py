@@ -74,7 +74,9 @@ HEROES = {
     for kind, (worlds, colours, hand, home) in rows(lexicon.HERO_KINDS)
 }
 HELPERS = {kind: {"worlds": worlds.split(), "colours": colours.split()} for kind, (worlds, colours) in rows(lexicon.HELPER_KINDS)}
-PEOPLE = {kind: {"worlds": worlds.split(), "pronouns": pronouns.split()} for kind, (worlds, pronouns) in rows(lexicon.HELPER_PEOPLE)}
+PEOPLE = {
+    kind: {"worlds": worlds.split(), "pronouns": pronouns.split()} for kind, (worlds, pronouns) in rows(lexicon.HELPER_PEOPLE)
+}
 ALL_NAMES = sorted({*lexicon.GIRLS, *lexicon.BOYS, *lexicon.ANIMAL_NAMES_SHE, *lexicon.ANIMAL_NAMES_HE})
 
 

@@ -33,7 +33,12 @@ OPEN_REQUESTS = [
     "Write a short story.",
 ]
 
-MORE = ["Tell me another story, about {about}.", "One more, please, about {about}.", "And now a story about {about}.", "Another one! About {about}."]
+MORE = [
+    "Tell me another story, about {about}.",
+    "One more, please, about {about}.",
+    "And now a story about {about}.",
+    "Another one! About {about}.",
+]
 
 SMALL_TALK = [
     (["Hello!", "Hi!", "Hello.", "Good morning!", "Hi there!", "Good evening!"], ["Hello! Shall I tell you a story?", "Hello! Would you like to hear a story?"]),
@@ -47,7 +52,12 @@ SMALL_TALK = [
      ["I only know little stories. Shall I tell you one?"]),
 ]  # fmt: skip
 
-SYSTEM = ["You are a storyteller.", "You are a helpful assistant.", "You tell stories to children.", "Tell short stories and answer questions about them."]
+SYSTEM = [
+    "You are a storyteller.",
+    "You are a helpful assistant.",
+    "You tell stories to children.",
+    "Tell short stories and answer questions about them.",
+]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from .world import World
 
 FAMILY = {"mother": "she", "father": "he", "grandmother": "she", "grandfather": "he", "aunt": "she", "uncle": "he"}
 _PRONOUNS_IN_A_ROW = 3  # then the name comes again
+_LEISURE = [0.0, 0.0, 0.1, 0.2, 0.5]  # the chance of each passage that a plot could do without
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Teller:
         self._subject = None  # who began the last sentence
         self._pronouns_in_a_row = 0
         self._hero_only = heroes
+        self._leisure = rng.choice(_LEISURE)
 
     # Drawing who and what takes part.
 
@@ -73,18 +75,23 @@ class Teller:
     def chance(self, probability):
         return self.rng.random() < probability
 
+    def _pick(self, variants):
+        """One of the wordings; in a short story often the shorter of two."""
+        first, second = self.rng.choice(variants), self.rng.choice(variants)
+        return min(first, second, key=len) if self.chance(0.7 - self._leisure) else first
+
+    def has_time(self):
+        """Whether to dwell on what the plot could do without; more often in a long story than in a short one."""
+        return self.chance(self._leisure)
+
     # Telling.
 
     def say(self, *variants):
-        self._append(self.render(self.rng.choice(variants)))
-
-    def maybe(self, probability, *variants):
-        if self.chance(probability):
-            self.say(*variants)
+        self._append(self.render(self._pick(variants)))
 
     def speak(self, who, *lines, how=None, reply=False):
         """One of the lines in quotation marks, with its speaker before, after or in the middle. `how`: the verb of saying."""
-        line = choose(self.rng.choice(lines), self.rng)
+        line = choose(self._pick(lines), self.rng)
         parts = re.split(r"(?<=[.!?]) +", line)
         layout = self.rng.random()
         if layout < 0.2 and how is None:
@@ -122,22 +129,22 @@ class Teller:
         """The first sentences: who, where, perhaps what is special. `details` replace the general remarks."""
         a = self.entities["a"]
         once = self.rng.choice(phrases.ONCE)
-        self.say(*(once + " " + shape for shape in phrases.OPENINGS_AFTER_ONCE)) if self.chance(0.72) else self.say(*phrases.OPENINGS)
+        self.say(*(once + " " + shape for shape in phrases.OPENINGS_AFTER_ONCE)) if self.chance(0.72) else self.say(
+            *phrases.OPENINGS
+        )
         self.ask("Who was {a}?", f"{{a}} was {with_article(a.description)}.", a.description, "who is")
         self.ask("Where did {a} live?", "{a} lived {s.in}.", self.setting.inside, "lives")
         if details:
             self.say(*details)
-        elif self.chance(0.55):
-            self.say(*phrases.TRAITS)
-        elif self.chance(0.4):
-            self.say(*phrases.PLACE_REMARKS)
+        elif self.chance(0.2 + self._leisure):
+            self.say(*(phrases.TRAITS if self.chance(0.7) else phrases.PLACE_REMARKS))
 
     def close(self, *variants, probability=0.6):
         """A last sentence, from the schema's own or from those that suit any happy end."""
-        if self.chance(probability):
+        if self.chance(probability * (0.35 + self._leisure)):
             pool = phrases.CLOSINGS + (phrases.CLOSINGS_FOR_TWO if "b" in self.entities else [])
             self.say(*(variants or pool))
-        if self.chance(0.08):
+        if self.chance(0.06):
             self.par()
             self.say("The end.")
 
@@ -160,8 +167,15 @@ class Teller:
     def gives(self, giver, x, taker, asks=True):
         self.world.gives(giver, x, taker)
         if asks:
-            self.ask(f"What did {{{giver}}} give to {{{taker}}}?", f"{{{giver}}} gave {{{taker}}} the {{{x}}}.", f"{{{x}}}", "gave what")
-            self.ask(f"Who gave {{{taker}}} the {{{x}}}?", f"{{{giver}}} gave {{{taker}}} the {{{x}}}.", f"{{{giver}}}", "gave who")
+            self.ask(
+                f"What did {{{giver}}} give to {{{taker}}}?",
+                f"{{{giver}}} gave {{{taker}}} the {{{x}}}.",
+                f"{{{x}}}",
+                "gave what",
+            )
+            self.ask(
+                f"Who gave {{{taker}}} the {{{x}}}?", f"{{{giver}}} gave {{{taker}}} the {{{x}}}.", f"{{{giver}}}", "gave who"
+            )
 
     def uses_up(self, who, x):
         self.world.uses_up(who, x)
@@ -172,7 +186,9 @@ class Teller:
         self.world.feels(who, feeling, reason)
         reason = self._as_answer(f"{{{who}}} was {feeling} because {reason}")
         self.questions.append(
-            Question(self._as_answer(f"Why was {{{who}}} {feeling}?"), capitalise(reason) + ".", reason.split(" because ", 1)[1], "why")
+            Question(
+                self._as_answer(f"Why was {{{who}}} {feeling}?"), capitalise(reason) + ".", reason.split(" because ", 1)[1], "why"
+            )
         )
 
     def knows(self, who, what):

@@ -18,13 +18,16 @@ def quarrel_over_one_thing(t):
     t.speak("a", "I want the {x}!", "It is my turn with the {x}!")
     t.speak("b", "No, I saw it first!", "No, it is mine!", "You always want everything!")
     t.say(
-        "{a} pulled on one side, and {b} pulled on the other. Crack! The {x} broke in two." if "cloth" not in t.entities["x"].tags else "{a} pulled on one side, and {b} pulled on the other. Rip! The {x} tore in two.",
+        "{a} pulled on one side, and {b} pulled on the other. Crack! The {x} broke in two."
+        if "cloth" not in t.entities["x"].tags
+        else "{a} pulled on one side, and {b} pulled on the other. Rip! The {x} tore in two.",
     )
-    t.say(
-        "all at once it was very quiet.",
-        "they both stood still and stared.",
-        "nobody had won.",
-    )
+    if t.has_time():
+        t.say(
+            "all at once it was very quiet.",
+            "they both stood still and stared.",
+            "nobody had won.",
+        )
     t.word("broken", "torn" if "cloth" in t.entities["x"].tags else "broken")
     t.feels("a", "ashamed", "the {x} was {broken}")
     t.par()
@@ -36,16 +39,20 @@ def quarrel_over_one_thing(t):
     t.speak(first, "I am sorry. I pulled too hard.", "I am sorry. It was my fault.")
     t.ask("Who said sorry first?", f"{{{first}}} said sorry first.", f"{{{first}}}", "who")
     t.speak(second, "I am sorry too.", "So did I. I am sorry too." if first == "b" else "I pulled too. I am sorry.", reply=True)
-    t.word("mend", "needle and thread") if t.extras["broken"] == "torn" else t.word("mend", "a pot of glue", "glue and string")
+    if t.extras["broken"] == "torn":
+        t.word("mend", "needle and thread")
+    else:
+        t.word("mend", "a pot of glue", "glue and string")
     t.say(
         f"then {{{second}}} fetched {{mend}}, and they mended the {{x}} together.",
         f"{{{second}}} had an idea. With {{mend}}, they put the {{x}} back together.",
     )
     t.ask("What did they mend the {x} with?", "They mended the {x} with {mend}.", "{mend}", "how")
-    t.say(
-        "you could still see the place, but they did not mind.",
-        "it was not as good as new, but to them it was even better.",
-    )
+    if t.has_time():
+        t.say(
+            "you could still see the place, but they did not mind.",
+            "it was not as good as new, but to them it was even better.",
+        )
     t.say(
         "from then on they took turns. {a} had it in the morning, and {b} had it in the afternoon.",
         "after that they took turns, and the {x} was never {broken} again.",
@@ -78,13 +85,17 @@ def unkind_words(t):
         "{b} was hurt because {a} had laughed at {b.him}. {b.he} went away without a word.",
         "{a} had laughed at {b.him}, and {b} was hurt. {b.he} turned round and went home.",
     )
-    t.say(
-        "at first {a} did not care. But playing alone was dull.",
-        "{a} played alone that afternoon. It was no fun.",
-        "the afternoon was long, and there was nobody to talk to.",
-    )
+    if t.has_time():
+        t.say(
+            "at first {a} did not care. But playing alone was dull.",
+            "{a} played alone that afternoon. It was no fun.",
+            "the afternoon was long, and there was nobody to talk to.",
+        )
     t.feels("a", "lonely", "{b} was gone")
-    t.say("{b} was gone, and {a} was lonely. Why had {a.he} been so unkind?", "now that {b} was gone, {a} felt lonely. {a.he} was lonely and sorry.")
+    t.say(
+        "{b} was gone, and {a} was lonely. Why had {a.he} been so unkind?",
+        "now that {b} was gone, {a} felt lonely. {a.he} was lonely and sorry.",
+    )
     t.par()
     t.thing("x", "flower", "gift", without=("picture",))
     t.has("a", "x")
@@ -95,11 +106,18 @@ def unkind_words(t):
     t.speak("a", "I am sorry, {b}. What I said was not kind.", "Please forgive me, {b}. I was not a good friend.")
     t.gives("a", "x", "b")
     t.say("{a} gave {b.him} the {x}.", "{a} held out the {x}, and {b} took it.")
-    t.speak("b", "I forgive you. Friends make mistakes.", "It hurt. But I am glad you came.", "You came! I missed you too.", reply=True)
-    t.say(
-        f"then {{a}} helped {{b}} to practise, and by the end of the week {{b.he}} could {skill} very well.",
-        f"they practised together. Soon {{b}} could {skill}, and nobody laughed any more.",
+    t.speak(
+        "b",
+        "I forgive you. Friends make mistakes.",
+        "It hurt. But I am glad you came.",
+        "You came! I missed you too.",
+        reply=True,
     )
+    if t.has_time():
+        t.say(
+            f"then {{a}} helped {{b}} to practise, and by the end of the week {{b.he}} could {skill} very well.",
+            f"they practised together. Soon {{b}} could {skill}, and nobody laughed any more.",
+        )
     t.ask("What did {a} learn?", "{a} learned that kind words cost nothing.", "kind words", "learned")
     t.say("{a} learned that kind words cost nothing.", "and {a} had learned that kind words cost nothing.")
     t.close(probability=0.3)
@@ -120,14 +138,16 @@ def the_new_neighbour(t):
         "{b} did not know anybody, and {b.he} was very shy. {b.he} looked out of the window and did not come out.",
         "{b} was shy because {b.he} did not know anybody. {b.he} stayed inside all day.",
     )
-    t.say(
-        "{a} waved, but {b} hid behind the curtain.",
-        '"Hello!" called {a}. There was no answer.',
-    )
-    t.say(
-        "what could {a} do? {a.he} thought about it all evening.",
-        "{a} remembered how it felt to be new.",
-    )
+    if t.has_time():
+        t.say(
+            "{a} waved, but {b} hid behind the curtain.",
+            '"Hello!" called {a}. There was no answer.',
+        )
+    if t.has_time():
+        t.say(
+            "what could {a} do? {a.he} thought about it all evening.",
+            "{a} remembered how it felt to be new.",
+        )
     t.par()
     t.has("a", "x")
     t.say(
@@ -145,11 +165,12 @@ def the_new_neighbour(t):
         "so they sat down on the step and shared the {x}.",
         "{b} came out, one small step at a time, and they shared the {x} in the sun.",
     )
-    t.say(
-        "by the time it was gone, {b} was not shy any more.",
-        "{b} told {a} about the place {b.he} had come from, and {a} told {b} about all the neighbours.",
-        "after that, {a} showed {b} all the best places to play.",
-    )
+    if t.has_time():
+        t.say(
+            "by the time it was gone, {b} was not shy any more.",
+            "{b} told {a} about the place {b.he} had come from, and {a} told {b} about all the neighbours.",
+            "after that, {a} showed {b} all the best places to play.",
+        )
     t.close()
 
 
@@ -184,18 +205,22 @@ def a_forgotten_promise(t):
         "early the next day {a} ran to {b.s} door with {x.a}.",
         "{a} could hardly sleep. In the morning {a.he} took {x.a} and went straight to {b}.",
     )
-    t.speak("a", "I broke my promise, and I am sorry. I will not do it again.", "I have no excuse. I forgot, and I am very sorry.")
+    t.speak(
+        "a", "I broke my promise, and I am sorry. I will not do it again.", "I have no excuse. I forgot, and I am very sorry."
+    )
     t.gives("a", "x", "b")
     t.say("{a} gave {b} the {x}.", "{b} took the {x} and was quiet for a moment.")
-    t.speak("b", "Do you have time today?", "Today is a good day too.", "Then let us go right now.", reply=True)
+    if t.has_time():
+        t.speak("b", "Do you have time today?", "Today is a good day too.", "Then let us go right now.", reply=True)
     t.say(
         f"and so they went out to {plan}. It was even better than on Sunday.",
         f"at last they could {plan}, and it was the best day of the week.",
     )
-    t.say(
-        "since then, {a} has never forgotten a promise.",
-        "after that, {a} always kept {a.his} word.",
-    )
+    if t.has_time():
+        t.say(
+            "since then, {a} has never forgotten a promise.",
+            "after that, {a} always kept {a.his} word.",
+        )
     t.close(probability=0.3)
 
 
@@ -209,13 +234,15 @@ def the_race(t):
         "{day}, everyone came to watch the race. The winner would get {x.a}. {a} and {b.friend} stood at the start.",
     )
     t.ask("What was the prize?", "The prize was {x.a}.", "{x}")
-    t.speak("a", "I will win, you will see.", "Nobody is faster than I am!")
-    t.speak("b", "Then I will just try my best.", "We will see about that!", reply=True)
+    if t.has_time():
+        t.speak("a", "I will win, you will see.", "Nobody is faster than I am!")
+        t.speak("b", "Then I will just try my best.", "We will see about that!", reply=True)
     t.say("one, two, three, go! They ran off.", "ready, steady, go! The dust flew up.", "the whistle blew, and off they went.")
-    t.say(
-        "{a} was soon in front. {a.he} could already see the end.",
-        "{a} was ahead, with the wind in {a.his} face.",
-    )
+    if t.has_time():
+        t.say(
+            "{a} was soon in front. {a.he} could already see the end.",
+            "{a} was ahead, with the wind in {a.his} face.",
+        )
     t.say(
         "then {a.he} heard a cry behind {a.him}. {b} had tripped over a root and hurt {b.his} foot.",
         "suddenly there was a cry. {b} had fallen and could not get up.",
@@ -230,8 +257,9 @@ def the_race(t):
         "{a.he} turned round and ran back.",
         "it was not a hard choice. {a.he} ran back.",
     )
-    t.speak("b", "Run on, or you will lose!", "What are you doing? You could have won!")
-    t.speak("a", "A friend is worth more than a prize.", "Winning is no fun without you.", reply=True)
+    if t.has_time():
+        t.speak("b", "Run on, or you will lose!", "What are you doing? You could have won!")
+        t.speak("a", "A friend is worth more than a prize.", "Winning is no fun without you.", reply=True)
     t.say(
         "{a} helped {b} up, and they walked to the end together, very slowly.",
         "leaning on each other, they came to the end, the last of all.",
@@ -268,7 +296,9 @@ def a_trade(t):
         "so {a} went to {c.intro} and asked for one.",
         "so {a} went to see {c.intro}.",
     )
-    work = t.word("work", "sweep the yard", "carry water", "pull up the weeds", "chop some wood", "wash the windows", "pick up the leaves")
+    work = t.word(
+        "work", "sweep the yard", "carry water", "pull up the weeds", "chop some wood", "wash the windows", "pick up the leaves"
+    )
     t.speak("c", f"If you {work} for me, you shall have {{y.a}}.", f"Gladly, if you {work} first.")
     t.say(
         f"it was hard work to {work}, but {{a}} did not stop until it was done.",
@@ -285,9 +315,11 @@ def a_trade(t):
         "{a} brought the {y} to {b}, and {b} handed over the {x}.",
     )
     t.ask("Who had the {x} in the end?", "{a} had the {x} in the end.", "{a}", "has")
-    t.speak("b", "You worked hard for it.", "A fair trade!", "You have earned it.")
-    t.say(
-        "because {a} had worked for the {x}, {a.he} loved it all the more.",
-        "and then they shared the {y}, because that is what friends do.",
-    )
+    if t.has_time():
+        t.speak("b", "You worked hard for it.", "A fair trade!", "You have earned it.")
+    if t.has_time():
+        t.say(
+            "because {a} had worked for the {x}, {a.he} loved it all the more.",
+            "and then they shared the {y}, because that is what friends do.",
+        )
     t.close(probability=0.4)

@@ -19,25 +19,32 @@ def lost_and_found(t):
     t.loses("a", "x", "p")
     t.feels("a", "sad", "{a.he} had lost {a.his} {x}")
     t.say(
-        "but {day} the {x} was gone. {a} looked [under the bed and behind the door|high and low|in every corner], but {a.he} could not find it. {a.he} was very sad.",
+        "but {day} {a} lost the {x}. {a.he} looked [under the bed and behind the door|high and low|in every corner], but {a.he} could not find it. {a.he} was very sad.",
         "{day}, {a} reached for the {x}, and it was not there. {a.he} had lost it! {a.he} was so sad that {a.he} [could not eat|began to cry].",
-        "{day}, {a} came home and found that {a.he} had lost the {x}. {a.he} sat down and was sad.",
+        "{day}, {a} came home and saw that {a.he} had lost the {x}. {a.he} sat down and was sad.",
     )
     t.say(
         "just then {b.friend} came by.",
         "{b.friend} saw {a.him} and stopped.",
         "{b.friend} heard {a.him} and came running.",
     )
-    t.speak("b", "What is the matter?", "Why are you so sad?", "Oh dear! What has happened?")
-    t.speak("a", "I have lost my {x}.", "My {x} is gone. I cannot find it anywhere.", reply=True)
-    t.speak("b", "Do not cry. I will help you [look|search].", "Let us look together. Four eyes see more than two.", "Where did you play yesterday? Let us go there.")
-    t.par()
-    t.say(
-        "they went back the way {a} had come, step by step.",
-        "together they looked here and they looked there.",
-        "they searched all morning, and {b} looked even in the smallest places.",
-        "{a} looked on the left, and {b} looked on the right.",
+    if t.has_time():
+        t.speak("b", "What is the matter?", "Why are you so sad?", "Oh dear! What has happened?")
+        t.speak("a", "I have lost my {x}.", "My {x} is gone. I cannot find it anywhere.", reply=True)
+    t.speak(
+        "b",
+        "Do not cry. I will help you [look|search].",
+        "Let us look together. Four eyes see more than two.",
+        "Where did you play yesterday? Let us go there.",
     )
+    t.par()
+    if t.has_time():
+        t.say(
+            "they went back the way {a} had come, step by step.",
+            "together they looked here and they looked there.",
+            "they searched all morning, and {b} looked even in the smallest places.",
+            "{a} looked on the left, and {b} looked on the right.",
+        )
     t.finds("b", "x", "p")
     t.say(
         "at last {b} looked {p}, and there was the {x}!",
@@ -45,14 +52,16 @@ def lost_and_found(t):
         "{p}, {b} found the {x} at last.",
     )
     t.gives("b", "x", "a", asks=False)
-    t.speak("b", "Here it is!", "Look what I have found!", "Is this what you are looking for?")
+    if t.has_time():
+        t.speak("b", "Here it is!", "Look what I have found!", "Is this what you are looking for?")
     t.feels("a", "happy", "{b} had found the {x}")
     t.say(
-        "{a} was so happy that {a.he} danced around {b.him}.",
-        "{a} was happy again, and {a.he} hugged {b}.",
-        "how happy {a} was! {a.he} held the {x} tight.",
+        "{b} had found the {x}, and {a} was so happy that {a.he} danced around {b.him}.",
+        "{b} had found it! {a} was happy again, and {a.he} hugged {b.him}.",
+        "{b} had found it! How happy {a} was! {a.he} held the {x} tight.",
     )
-    t.speak("a", "Thank you! I will take better care of it now.", "Thank you, {b}! You are a true friend.")
+    if t.has_time():
+        t.speak("a", "Thank you! I will take better care of it now.", "Thank you, {b}! You are a true friend.")
     t.close()
 
 
@@ -75,13 +84,20 @@ def whose_is_it(t):
         "it was so pretty that {a} wanted to keep it. Then {a.he} thought of the one who had lost it.",
         "{a} turned it over and over. There was no name on it.",
     )
-    t.say(
-        "so {a.he} went from door to door and asked everyone.",
-        "so {a.he} set out to ask all the neighbours.",
-    )
-    t.helper()
-    t.speak("a", "Is this your {x}?", "Is this {x} yours?")
-    t.speak("c", "No, it is not mine.", "No, but I heard somebody crying down the road.", "Not mine. Try the next house.", reply=True)
+    if t.has_time():
+        t.helper()
+        t.say(
+            "so {a.he} went from door to door. At the first door was {c.intro}.",
+            "so {a.he} set out to ask the neighbours. First {a.he} met {c.intro}.",
+        )
+        t.speak("a", "Is this your {x}?", "Is this {x} yours?")
+        t.speak(
+            "c",
+            "No, it is not mine.",
+            "No, but I heard somebody crying down the road.",
+            "Not mine. Try the next house.",
+            reply=True,
+        )
     t.par()
     t.say(
         "at the end of the path {a} met {b.intro}, who was looking [sad|at the ground].",
@@ -89,18 +105,20 @@ def whose_is_it(t):
     )
     t.feels("b", "worried", "{b.he} had lost {b.his} {x}")
     t.say("{b} was worried because {b.he} had lost {b.his} {x}.")
-    t.speak("a", "Look! Is it this one?", "Is this the {x} you lost?")
+    if t.has_time():
+        t.speak("a", "Look! Is it this one?", "Is this the {x} you lost?")
     t.gives("a", "x", "b")
     t.say(
         "{b.his} eyes grew wide. {a} gave {b.him} the {x}, and {b} jumped for joy.",
         "{a} gave {b.him} the {x}, and {b.his} face lit up.",
     )
     t.speak("b", "You could have kept it, but you brought it back. Thank you!", "Thank you! You are very honest.")
-    t.say(
-        "{b} asked {a} to stay for [tea|supper|a slice of cake], and {a} stayed until dark.",
-        "they spent the rest of the day together.",
-        "{a} went home with nothing but a warm heart.",
-    )
+    if t.has_time():
+        t.say(
+            "{b} asked {a} to stay for [tea|supper|a slice of cake], and {a} stayed until dark.",
+            "they spent the rest of the day together.",
+            "{a} went home with nothing but a warm heart.",
+        )
     t.close()
 
 
@@ -130,29 +148,35 @@ def carried_off_by_the_wind(t):
         "{a} was upset. {a.he} ran after it as fast as {a.he} could.",
         "{a} ran and ran, but the wind was faster. {a.he} was very upset.",
     )
-    t.say(
-        "the {x} flew over a wall, over a roof and out of sight.",
-        "it danced over the bushes and was gone.",
-        "it went left, it went right, and then it went down.",
-    )
+    if t.has_time():
+        t.say(
+            "the {x} flew over a wall, over a roof and out of sight.",
+            "it danced over the bushes and was gone.",
+            "it went left, it went right, and then it went down.",
+        )
     t.par()
     t.finds("b", "x", "p")
     t.say(
         "on the other side, {b.intro} was sitting in the sun. Plop! The {x} came down {p}. {b} picked it up.",
         "not far away, {b.intro} was having a rest. The {x} landed {p}, and {b} picked it up.",
     )
-    t.speak("b", "Well, well! It is raining {x}s today.", "Where did you come from, little {x}?", "Somebody will come for this.")
+    if t.has_time():
+        t.speak(
+            "b", "Well, well! It is raining {x}s today.", "Where did you come from, little {x}?", "Somebody will come for this."
+        )
     t.say(
         "a moment later {a} came running, quite out of breath.",
         "soon {a} came round the corner.",
     )
-    t.speak("a", "Have you seen my {x}?", "Please, did the {x} come this way?")
+    if t.has_time():
+        t.speak("a", "Have you seen my {x}?", "Please, did the {x} come this way?")
     t.gives("b", "x", "a")
     t.say(
         "{b} laughed and gave {a.him} the {x}.",
         "with a smile, {b} gave the {x} back to {a.him}.",
     )
-    t.speak("b", "The wind brought it to me.", "The wind only wanted to play.", reply=True)
+    if t.has_time():
+        t.speak("b", "The wind brought it to me.", "The wind only wanted to play.", reply=True)
     t.say(
         "{a} laughed too. If the wind had not been so rude, they would never have met.",
         "then they sat down and talked until the wind grew tired.",
@@ -177,11 +201,12 @@ def the_missing_food(t):
         "but when {a.he} came back, the {x} was gone.",
         "a little later it had disappeared. Only a few crumbs were left.",
     )
-    t.speak("a", "Who has taken my {x}?", "Somebody has stolen my {x}!")
+    if t.has_time():
+        t.speak("a", "Who has taken my {x}?", "Somebody has stolen my {x}!")
     t.feels("a", "angry", "somebody had taken {a.his} {x}")
     t.say(
-        "{a} was angry. Then {a.he} saw crumbs on the ground.",
-        "{a} was angry, but {a.he} was clever too. {a.he} saw a line of crumbs.",
+        "somebody had taken it! {a} was angry. Then {a.he} saw crumbs on the ground.",
+        "{a} was angry that somebody had taken it. But then {a.he} saw a line of crumbs.",
     )
     t.say(
         "{a.he} followed the crumbs, one by one, round the corner and along the path.",
@@ -194,28 +219,38 @@ def the_missing_food(t):
     )
     t.ask("Who took the {x}?", "{b} took the {x}.", "{b}", "who took")
     t.ask("Where did {a} find {b}?", "{a} found {b} {p}.", "{p}", "where")
-    t.speak("a", "That is mine!", "Why did you take it?")
+    if t.has_time():
+        t.speak("a", "That is mine!", "Why did you take it?")
     t.feels("b", "sorry", "{b.he} had taken the {x}")
     t.say(
         "{b} was sorry that {b.he} had taken the {x}. A tear ran down {b.his} nose.",
         "{b} looked down at the ground. {b.he} was sorry.",
     )
-    t.speak("b", "I have not eaten for two days, and I was so hungry.", "It smelled so good, and I was so hungry.", "I was hungry, and I had nothing to eat.", reply=True)
+    t.speak(
+        "b",
+        "I have not eaten for two days, and I was so hungry.",
+        "It smelled so good, and I was so hungry.",
+        "I was hungry, and I had nothing to eat.",
+        reply=True,
+    )
     t.ask("Why did {b} take the {x}?", "{b} took the {x} because {b.he} was hungry.", "hungry", "why")
     t.finds("b", "x", "p")
     t.say(
         "when {a} heard that, {a.he} was not angry any more.",
         "{a} looked at {b.him}. {b.he} was very thin. All at once {a.his} anger was gone.",
     )
-    t.speak("a", "Then let us eat it together. But next time, just ask.", "You should have asked me. Come, there is enough for two.")
+    t.speak(
+        "a", "Then let us eat it together. But next time, just ask.", "You should have asked me. Come, there is enough for two."
+    )
     t.say(
         "so they shared the {x}, down to the last crumb.",
         "they cut the {x} into two halves, and it tasted twice as good.",
     )
-    t.say(
-        "the next day {b} came back to help {a} bake another one.",
-        "after that, {a} always baked for two.",
-    )
+    if t.has_time():
+        t.say(
+            "the next day {b} came back to help {a} bake another one.",
+            "after that, {a} always baked for two.",
+        )
     t.close(probability=0.4)
 
 
@@ -229,22 +264,37 @@ def the_untidy_room(t):
     t.has("a", "x")
     t.loses("a", "x", "under a big pile")
     t.par()
-    t.word("place", "[right at the bottom of|under] the biggest pile", "[under|behind] the bed", "at the very back of the cupboard", "inside an old boot", "under a heap of socks")
+    t.word(
+        "place",
+        "[right at the bottom of|under] the biggest pile",
+        "[under|behind] the bed",
+        "at the very back of the cupboard",
+        "inside an old boot",
+        "under a heap of socks",
+    )
     t.say(
-        "one day {a} wanted to play with {a.his} {x.full}, but {a.he} could not find it." if t.entities["x"].tags & {"toy", "music"} else "one day {a} wanted to put on {a.his} {x.full}, but {a.he} could not find it.",
+        "one day {a} wanted to play with {a.his} {x.full}, but {a.he} could not find it."
+        if t.entities["x"].tags & {"toy", "music"}
+        else "one day {a} wanted to put on {a.his} {x.full}, but {a.he} could not find it.",
         "one day {a} needed {a.his} {x.full}. But where was it?",
     )
     t.ask_colour("x")
-    t.say(
-        "{a.he} pulled things out and threw them about, and it only got worse.",
-        "{a.he} looked and looked. The more {a.he} looked, the bigger the muddle grew.",
-    )
-    t.speak("a", "I will never find it!", "It has run away!", "Somebody has taken it!")
+    if t.has_time():
+        t.say(
+            "{a.he} pulled things out and threw them about, and it only got worse.",
+            "{a.he} looked and looked. The more {a.he} looked, the bigger the muddle grew.",
+        )
+    if t.has_time():
+        t.speak("a", "I will never find it!", "It has run away!", "Somebody has taken it!")
     t.feels("a", "cross", "{a.he} could not find {a.his} {x}")
     t.say("{a} was cross, and {a.he} stamped {a.his} foot.", "{a.he} was very cross.")
     t.par()
     t.say("{c.intro} looked in at the door.", "{c.intro} was passing by and heard {a.him}.")
-    t.speak("c", "Put away one thing at a time, and you will find it.", "A tidy place hides nothing. Put one thing after the other where it belongs.")
+    t.speak(
+        "c",
+        "Put away one thing at a time, and you will find it.",
+        "A tidy place hides nothing. Put one thing after the other where it belongs.",
+    )
     t.knows("c", "tidying finds things"), t.tells("c", "tidying finds things", "a")
     t.say(
         "{a} sighed. {a.he} put one sock in the drawer. Then {a.he} put away a book, and then another.",
@@ -269,7 +319,10 @@ def the_untidy_room(t):
 def the_floating_thing(t):
     t.hero(), t.friend(), t.thing("x", "floats")
     t.open()
-    t.word("water", "sea") if t.setting.world == "sea" else t.word("water", "stream", "pond", "brook")
+    if t.setting.world == "sea":
+        t.word("water", "sea")
+    else:
+        t.word("water", "stream", "pond", "brook")
     t.has("a", "x")
     t.ask_colour("x")
     t.say(
@@ -283,7 +336,8 @@ def the_floating_thing(t):
         "splash! It slipped out of {a.his} {a.hand} and floated away.",
         "{a.he} let go for just one moment, and the {water} carried the {x} away.",
     )
-    t.speak("a", "My {x}! It is floating away!", "Come back, {x}!")
+    if t.has_time():
+        t.speak("a", "My {x}! It is floating away!", "Come back, {x}!")
     t.feels("a", "afraid", "{a.he} could not swim")
     t.say(
         "{a} could not swim, so {a.he} was afraid to go in.",
@@ -294,7 +348,13 @@ def the_floating_thing(t):
         "luckily {b.friend} was near.",
     )
     t.word("tool", "a long stick", "a long branch", "a fishing net", "an old rake")
-    t.speak("b", "Do not go in! I have an idea.", "Stay where you are. We can do it without getting wet.", "Wait! The water is too deep.")
+    if t.has_time():
+        t.speak(
+            "b",
+            "Do not go in! I have an idea.",
+            "Stay where you are. We can do it without getting wet.",
+            "Wait! The water is too deep.",
+        )
     t.say(
         "{b} found {tool}, lay down on the bank and stretched as far as {b.he} could.",
         "{b.he} ran to get {tool}. Then {b.he} leaned over the edge, and {a} held {b.him} tight.",
@@ -308,11 +368,13 @@ def the_floating_thing(t):
     t.ask("Who pulled the {x} out of the water?", "{b} pulled the {x} out of the water.", "{b}", "who")
     t.gives("b", "x", "a", asks=False)
     t.par()
-    t.say("it was wet, but it was safe.", "it dripped a little, but nothing was broken.")
+    if t.has_time():
+        t.say("it was wet, but it was safe.", "it dripped a little, but nothing was broken.")
     t.speak("a", "You are the cleverest friend I have!", "Thank you, {b}! You saved it.", "Thank you! Will you teach me to swim?")
-    t.say(
-        "after that they tied a string to the {x}, so that it could never float away again.",
-        "that summer {b} taught {a.him} to swim, and {a} was never afraid of the {water} again.",
-        "they played together all day, a little further away from the edge.",
-    )
+    if t.has_time():
+        t.say(
+            "after that they tied a string to the {x}, so that it could never float away again.",
+            "that summer {b} taught {a.him} to swim, and {a} was never afraid of the {water} again.",
+            "they played together all day, a little further away from the edge.",
+        )
     t.close(probability=0.5)
