@@ -12,15 +12,16 @@
 //! sequence or several: the code is the same, and each row's numbers do not depend on the rows beside it. Not here: arithmetic
 //! (`infer_kernels`) and threads (`team.rs`).
 
-use infer_kernels::{Activations, Chunk, MatMut, Running, bf16, round_to_bf16};
+use infer_kernels::{Activations, Chunk, MatMut, Running};
 
 use crate::batch::{Batch, Row};
+use crate::buffer::Buffer;
 use crate::error::ModelError;
 use crate::kv_cache::{KvCache, PAGE_LEN};
 use crate::matrix::Matrix;
 use crate::model::Model;
 use crate::rope::Rope;
-use crate::state::{AttentionScratch, State};
+use crate::state::{AttentionScratch, Rounded, State};
 use crate::team::Crew;
 use crate::weights::{LayerWeights, Linear};
 
@@ -130,28 +131,34 @@ impl Model {
         &self,
         crew: &Crew<'_>,
         x: &[f32],
-        rounded: &mut [bf16],
-        maps: [(&'a Linear, &'a mut Vec<f32>); N],
+        rounded: &mut Rounded,
+        maps: [(&'a Linear, &'a mut Buffer<f32>); N],
     ) {
-        let product =
-            |(linear, out): (&'a Linear, &'a mut Vec<f32>)| Product { matrix: &linear.weight, bias: linear.bias.as_deref(), out };
+        let product = |(linear, out): (&'a Linear, &'a mut Buffer<f32>)| Product {
+            matrix: &linear.weight,
+            bias: linear.bias.as_deref(),
+            out,
+        };
         self.products(crew, x, rounded, maps.map(product).into());
     }
 
     /// Matrix products of the same input. x: (rows, k)
-    fn products(&self, crew: &Crew<'_>, x: &[f32], rounded: &mut [bf16], products: Vec<Product<'_>>) {
-        let rounded = &mut rounded[..x.len()];
+    fn products(&self, crew: &Crew<'_>, x: &[f32], rounded: &mut Rounded, products: Vec<Product<'_>>) {
         if products.iter().any(|p| self.rounds(p.matrix.dtype())) {
-            round_to_bf16(x, rounded);
+            rounded.set(x);
         }
         let bytes: usize = products.iter().map(|p| p.matrix.n() * p.matrix.row_bytes()).sum();
         let part_bytes = (bytes / (crew.n_threads() * PARTS_PER_THREAD)).max(MIN_PART_BYTES);
         let parts = products.into_iter().flat_map(|p| p.split(part_bytes)).collect();
-        crew.each(parts, |part: ProductPart<'_>| {
+        crew.each_with_scratch(parts, |part: ProductPart<'_>, scratch| {
             let ProductPart { matrix, first_row, bias, mut out } = part;
-            let rows = first_row..first_row + out.cols();
-            let x = if self.rounds(matrix.dtype()) { Activations::Bf16(rounded) } else { Activations::F32(x) };
-            self.kernels.matmul(matrix.dtype(), matrix.rows(rows), x, matrix.k(), out.reborrow());
+            let (rows, dtype) = (first_row..first_row + out.cols(), matrix.dtype());
+            let x = match self.rounds(dtype) {
+                false => Activations::F32(x),
+                true if self.kernels.has_bf16_dot(dtype) => Activations::Bf16(rounded.bf16(x.len())),
+                true => Activations::F32(rounded.f32(x.len())),
+            };
+            self.kernels.matmul(dtype, matrix.rows(rows), x, matrix.k(), out.reborrow(), scratch);
             if let Some(bias) = bias {
                 (0..out.rows()).for_each(|i| self.kernels.add(out.row_mut(i), bias));
             }

@@ -8,6 +8,7 @@
 
 mod arch;
 mod batch;
+mod buffer;
 mod config;
 mod error;
 mod forward;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use infer_kernels::{DType, Isa, Kernels};
+use infer_kernels::{DType, Isa, Kernels, MATMUL_SCRATCH};
 use infer_loaders::Checkpoint;
 
 use crate::config::Config;
@@ -98,7 +98,7 @@ impl Model {
             Some(isa) => Kernels::for_isa(isa).ok_or_else(|| ModelError::isa(isa))?,
         };
         let weights = Weights::bind(checkpoint, &config)?;
-        let team = Team::new(options.threads)?;
+        let team = Team::new(options.threads, MATMUL_SCRATCH)?;
         Ok(Model { config, weights, kernels, team, compute: options.compute, prefill_chunk: options.prefill_chunk })
     }
 
@@ -156,7 +156,7 @@ impl Model {
     /// Whether activations are rounded to bf16 before they meet weights of this format.
     pub(crate) fn rounds(&self, dtype: DType) -> bool {
         match self.compute {
-            Compute::Auto => self.kernels.prefers_bf16(dtype),
+            Compute::Auto => self.kernels.has_bf16_dot(dtype),
             Compute::F32 => false,
             Compute::Bf16 => true,
         }

@@ -2,8 +2,9 @@
 //!
 //! Not here: what is computed into them (`forward.rs`), and keys and values, which outlive a pass (`kv_cache.rs`).
 
-use infer_kernels::bf16;
+use infer_kernels::{bf16, round_to_bf16};
 
+use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::error::ModelError;
 use crate::kv_cache::PAGE_LEN;
@@ -12,53 +13,80 @@ use crate::kv_cache::PAGE_LEN;
 #[derive(Default)]
 pub struct State {
     /// The residual stream. (rows, dim)
-    pub(crate) x: Vec<f32>,
+    pub(crate) x: Buffer<f32>,
     /// The residual stream, normalised. (rows, dim)
-    pub(crate) normed: Vec<f32>,
+    pub(crate) normed: Buffer<f32>,
     /// What a block adds to the residual stream. (rows, dim)
-    pub(crate) delta: Vec<f32>,
+    pub(crate) delta: Buffer<f32>,
     /// (rows, n_heads · head_dim)
-    pub(crate) q: Vec<f32>,
+    pub(crate) q: Buffer<f32>,
     /// (rows, n_kv_heads · head_dim)
-    pub(crate) k: Vec<f32>,
+    pub(crate) k: Buffer<f32>,
     /// (rows, n_kv_heads · head_dim)
-    pub(crate) v: Vec<f32>,
+    pub(crate) v: Buffer<f32>,
     /// The attention's output. (rows, n_heads · head_dim)
-    pub(crate) attended: Vec<f32>,
+    pub(crate) attended: Buffer<f32>,
     /// (rows, hidden_dim)
-    pub(crate) gate: Vec<f32>,
+    pub(crate) gate: Buffer<f32>,
     /// (rows, hidden_dim)
-    pub(crate) up: Vec<f32>,
-    /// The input of a product, rounded. (rows, the widest input)
-    pub(crate) rounded: Vec<bf16>,
+    pub(crate) up: Buffer<f32>,
+    /// The input of a product, rounded to bf16. (rows, the widest input)
+    pub(crate) rounded: Rounded,
     /// Angle per position of each pair of a head. (head_dim / 2,)
-    pub(crate) frequencies: Vec<f32>,
+    pub(crate) frequencies: Buffer<f32>,
     /// Cosine of each row's angles. (rows, head_dim / 2)
-    pub(crate) cos: Vec<f32>,
+    pub(crate) cos: Buffer<f32>,
     /// Sine of each row's angles. (rows, head_dim / 2)
-    pub(crate) sin: Vec<f32>,
+    pub(crate) sin: Buffer<f32>,
     /// Scratch of the attention, see [`AttentionScratch`].
     pub(crate) attention: AttentionScratch,
     /// Logits of the rows that asked for them. (n_logits, vocab_size)
-    pub(crate) logits: Vec<f32>,
+    pub(crate) logits: Buffer<f32>,
     vocab_size: usize,
+}
+
+/// Activations rounded to bf16, in both forms that kernels take.
+#[derive(Default)]
+pub(crate) struct Rounded {
+    bf16: Buffer<bf16>,
+    /// The same numbers, for instruction sets without a bf16 product.
+    f32: Buffer<f32>,
+}
+
+impl Rounded {
+    /// Rounds `x`, at most as many elements as the buffers were sized for.
+    pub fn set(&mut self, x: &[f32]) {
+        let rounded = &mut self.bf16[..x.len()];
+        round_to_bf16(x, rounded);
+        rounded.iter().zip(self.f32.iter_mut()).for_each(|(from, to)| *to = from.to_f32());
+    }
+
+    /// The first `n` numbers.
+    pub fn bf16(&self, n: usize) -> &[bf16] {
+        &self.bf16[..n]
+    }
+
+    /// The first `n` numbers, widened.
+    pub fn f32(&self, n: usize) -> &[f32] {
+        &self.f32[..n]
+    }
 }
 
 /// Scratch of the attention: queries and results of a batch, ordered so that each part's are contiguous.
 #[derive(Default)]
 pub(crate) struct AttentionScratch {
     /// Queries. (rows · n_heads, head_dim)
-    pub q: Vec<f32>,
+    pub q: Buffer<f32>,
     /// Running sums of weighted values. (rows · n_heads, head_dim)
-    pub acc: Vec<f32>,
+    pub acc: Buffer<f32>,
     /// Running sums of weights. (rows · n_heads,)
-    pub sum: Vec<f32>,
+    pub sum: Buffer<f32>,
     /// Running maxima of scores. (rows · n_heads,)
-    pub max: Vec<f32>,
+    pub max: Buffer<f32>,
     /// Scores against one page. (rows · n_heads, PAGE_LEN)
-    pub scores: Vec<f32>,
+    pub scores: Buffer<f32>,
     /// What each query sees of one page. (rows · n_heads,)
-    pub visible: Vec<(usize, usize)>,
+    pub visible: Buffer<(usize, usize)>,
 }
 
 impl State {
@@ -109,7 +137,8 @@ impl State {
         let half = config.head_dim / 2;
         let n_queries = n_rows.saturating_mul(config.n_heads);
         let a = &mut self.attention;
-        let floats: [(&mut Vec<f32>, usize, usize); 18] = [
+        let widest = dim.max(q_dim).max(hidden_dim);
+        let floats: [(&mut Buffer<f32>, usize, usize); 19] = [
             (&mut self.x, n_rows, dim),
             (&mut self.normed, n_rows.max(n_logits), dim),
             (&mut self.delta, n_rows.max(n_logits), dim),
@@ -128,31 +157,27 @@ impl State {
             (&mut a.sum, n_queries, 1),
             (&mut a.max, n_queries, 1),
             (&mut a.scores, n_queries, PAGE_LEN),
+            (&mut self.rounded.f32, n_rows.max(n_logits), widest),
         ];
         for (buffer, rows, cols) in floats {
             f(rows.saturating_mul(cols), size_of::<f32>(), buffer)?;
         }
-        f(n_rows.saturating_mul(dim.max(q_dim).max(hidden_dim)), size_of::<bf16>(), &mut self.rounded)?;
+        f(n_rows.max(n_logits).saturating_mul(widest), size_of::<bf16>(), &mut self.rounded.bf16)?;
         f(n_queries, size_of::<(usize, usize)>(), &mut a.visible)
     }
 }
 
 /// What is done with each buffer: its number of elements, their width in bytes, the buffer.
-type Visitor<'a> = &'a mut dyn FnMut(usize, usize, &mut dyn Buffer) -> Result<(), ModelError>;
+type Visitor<'a> = &'a mut dyn FnMut(usize, usize, &mut dyn Resize) -> Result<(), ModelError>;
 
-/// A vector of any element that can be sized without aborting.
-trait Buffer {
+/// A buffer of any element.
+trait Resize {
     /// Sets the length; false where memory is short.
     fn resize(&mut self, len: usize) -> bool;
 }
 
-impl<T: Copy + Default> Buffer for Vec<T> {
+impl<T: Copy + Default> Resize for Buffer<T> {
     fn resize(&mut self, len: usize) -> bool {
-        let additional = len.saturating_sub(self.len());
-        if self.try_reserve_exact(additional).is_err() {
-            return false;
-        }
-        self.resize(len, T::default());
-        true
+        Buffer::resize(self, len)
     }
 }

@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::buffer::Buffer;
 use crate::error::ModelError;
 
 /// A fixed number of threads, one pass at a time.
@@ -31,6 +32,8 @@ pub struct Team {
     step: Step,
     /// Held for a pass: the workers serve one leader.
     pass: Mutex<()>,
+    /// Scratch memory of each thread, the leader's first; each is locked by its thread for a pass.
+    scratch: Vec<Mutex<Buffer<f32>>>,
 }
 
 /// What leader and workers share.
@@ -54,7 +57,7 @@ struct Line<T>(T);
 #[derive(Clone, Copy)]
 struct Job {
     n_parts: usize,
-    run_part: unsafe fn(*const (), usize),
+    run_part: unsafe fn(*const (), usize, &mut [f32]),
     context: *const (),
 }
 
@@ -72,9 +75,17 @@ const EPOCH: u64 = 1 << 16;
 const SPINS: u32 = 4096;
 
 impl Team {
-    /// Starts all threads but the caller's.
-    pub fn new(n_threads: NonZeroUsize) -> Result<Team, ModelError> {
+    /// Starts all threads but the caller's, and gives each `scratch_len` f32 of scratch memory.
+    pub fn new(n_threads: NonZeroUsize, scratch_len: usize) -> Result<Team, ModelError> {
         let n_threads = n_threads.get();
+        let mut scratch = Vec::new();
+        for _ in 0..n_threads {
+            let mut buffer = Buffer::default();
+            if !buffer.resize(scratch_len) {
+                return Err(ModelError::memory("scratch of a thread", scratch_len.checked_mul(size_of::<f32>())));
+            }
+            scratch.push(Mutex::new(buffer));
+        }
         let start = |n| ThreadPoolBuilder::new().num_threads(n).thread_name(|i| format!("infer-{}", i + 1)).build();
         let workers = match n_threads {
             1 => None,
@@ -87,7 +98,7 @@ impl Team {
             job: UnsafeCell::new(None),
             panic: Mutex::new(None),
         };
-        Ok(Team { workers, n_threads, step, pass: Mutex::new(()) })
+        Ok(Team { workers, n_threads, step, pass: Mutex::new(()), scratch })
     }
 
     /// Number of threads, the leader among them.
@@ -97,12 +108,12 @@ impl Team {
 
     /// Runs a pass: `f` on the calling thread, with the workers at hand for its calls of [`Crew::each`]. Passes of other threads wait.
     pub fn run<R>(&self, f: impl FnOnce(&Crew<'_>) -> R) -> R {
+        let _pass = lock(&self.pass);
         let crew = Crew { team: self };
         let Some(workers) = &self.workers else { return f(&crew) };
-        let _pass = lock(&self.pass);
         self.step.is_over.store(false, Ordering::Relaxed);
         workers.in_place_scope(|scope| {
-            scope.spawn_broadcast(|_, _| self.step.serve());
+            scope.spawn_broadcast(|_, worker| self.step.serve(&mut lock(&self.scratch[worker.index() + 1])));
             // Dropped at the end of the pass, by a panic too: else the scope would wait for ever.
             let _over = Over(&self.step);
             f(&crew)
@@ -131,20 +142,26 @@ impl Crew<'_> {
     }
 
     /// Calls `f` on every part, on all threads, and returns when the last is done. Panics if a part does.
-    pub fn each<T: Send, F: Fn(T) + Sync>(&self, mut parts: Vec<T>, f: F) {
+    pub fn each<T: Send>(&self, parts: Vec<T>, f: impl Fn(T) + Sync) {
+        self.each_with_scratch(parts, |part, _| f(part));
+    }
+
+    /// [`Crew::each`] for parts that need scratch memory: each thread's own, with what the part before left in it.
+    pub fn each_with_scratch<T: Send, F: Fn(T, &mut [f32]) + Sync>(&self, mut parts: Vec<T>, f: F) {
+        let mut scratch = lock(&self.team.scratch[0]);
         if self.team.n_threads == 1 || parts.len() <= 1 {
-            return parts.into_iter().for_each(f);
+            return parts.into_iter().for_each(|part| f(part, &mut scratch));
         }
         /// Takes part `i` out of the vector and runs it.
         ///
         /// # Safety
         /// - `context` points to a `(*mut T, F)` that outlives the call, whose pointer is to more than `i` parts.
         /// - No other call takes part `i`.
-        unsafe fn run_part<T, F: Fn(T)>(context: *const (), i: usize) {
+        unsafe fn run_part<T, F: Fn(T, &mut [f32])>(context: *const (), i: usize, scratch: &mut [f32]) {
             // SAFETY: the caller's contract.
             unsafe {
                 let (parts, f) = &*context.cast::<(*mut T, F)>();
-                f(parts.add(i).read());
+                f(parts.add(i).read(), scratch);
             }
         }
         let n_parts = parts.len();
@@ -154,7 +171,7 @@ impl Crew<'_> {
         let context = (parts.as_mut_ptr(), f);
         let job = Job { n_parts, run_part: run_part::<T, F>, context: (&raw const context).cast() };
         // SAFETY: `context` lives until `lead` returns, the counter gives each part to one thread, T is Send and F is Sync.
-        unsafe { self.team.step.lead(job) };
+        unsafe { self.team.step.lead(job, &mut scratch) };
         let panic = lock(&self.team.step.panic).take();
         if let Some(panic) = panic {
             resume_unwind(panic);
@@ -168,14 +185,14 @@ impl Step {
     /// # Safety
     /// - The job's pointers are good until this returns, on any thread, for each part once.
     /// - Only the leader of a pass calls this.
-    unsafe fn lead(&self, job: Job) {
+    unsafe fn lead(&self, job: Job, scratch: &mut [f32]) {
         let closed = self.state.0.load(Ordering::Relaxed);
         debug_assert!(closed.is_multiple_of(2 * EPOCH), "closed, and nobody inside");
         self.next.0.store(0, Ordering::Relaxed);
         // SAFETY: the step is closed and empty, so nobody reads; only the leader, which is this thread, writes.
         unsafe { *self.job.get() = Some(job) };
         self.state.0.store(closed + EPOCH, Ordering::Release);
-        self.take_parts(job);
+        self.take_parts(job, scratch);
         self.state.0.fetch_add(EPOCH, Ordering::Relaxed);
         let mut patience = SPINS;
         while !self.state.0.load(Ordering::Acquire).is_multiple_of(EPOCH) {
@@ -184,7 +201,7 @@ impl Step {
     }
 
     /// A worker's pass: enters every step that it sees open.
-    fn serve(&self) {
+    fn serve(&self, scratch: &mut [f32]) {
         let mut last = 0;
         let mut patience = SPINS;
         loop {
@@ -195,7 +212,7 @@ impl Step {
                 if enter.is_ok() {
                     // SAFETY: this thread is inside, so the leader does not write.
                     if let Some(job) = unsafe { *self.job.get() } {
-                        self.take_parts(job);
+                        self.take_parts(job, scratch);
                     }
                     self.state.0.fetch_sub(WORKER, Ordering::Release);
                     last = epoch;
@@ -210,14 +227,14 @@ impl Step {
     }
 
     /// Runs parts until none are left. A panic is kept for the leader.
-    fn take_parts(&self, job: Job) {
+    fn take_parts(&self, job: Job, scratch: &mut [f32]) {
         loop {
             let part = self.next.0.fetch_add(1, Ordering::Relaxed);
             if part >= job.n_parts {
                 return;
             }
             // SAFETY: the counter gave this part to this call alone, and the job is good while a thread is inside, or leads.
-            let run = AssertUnwindSafe(|| unsafe { (job.run_part)(job.context, part) });
+            let run = AssertUnwindSafe(|| unsafe { (job.run_part)(job.context, part, scratch) });
             if let Err(panic) = catch_unwind(run) {
                 lock(&self.panic).get_or_insert(panic);
             }
@@ -245,7 +262,7 @@ mod tests {
     use super::*;
 
     fn team(n: usize) -> Team {
-        Team::new(NonZeroUsize::new(n).unwrap()).unwrap()
+        Team::new(NonZeroUsize::new(n).unwrap(), 4).unwrap()
     }
 
     #[test]
@@ -275,6 +292,21 @@ mod tests {
                 let parts = values.iter_mut().enumerate().collect();
                 crew.each(parts, |(i, value): (usize, &mut u64)| *value = before[(i + 1) % 64] + 1);
                 assert!(values.iter().all(|&value| value == step + 1), "step {step}");
+            }
+        });
+    }
+
+    /// No two parts have the same scratch at the same time.
+    #[test]
+    fn scratch_is_a_threads_own() {
+        let team = team(3);
+        team.run(|crew| {
+            for _ in 0..200 {
+                crew.each_with_scratch((0..30).collect(), |part: i32, scratch| {
+                    scratch.fill(part as f32);
+                    std::thread::yield_now();
+                    assert!(scratch.iter().all(|&x| x == part as f32));
+                });
             }
         });
     }

@@ -97,7 +97,7 @@ const LADDER: &[Rung] = &[
 pub enum Activations<'a> {
     /// Exact f32 arithmetic.
     F32(&'a [f32]),
-    /// Rounded to bf16 once; products and sums are f32.
+    /// Rounded to bf16 once; products and sums are f32. Only where [`Kernels::has_bf16_dot`].
     Bf16(&'a [bf16]),
 }
 
@@ -116,16 +116,15 @@ impl Activations<'_> {
     }
 }
 
-pub(crate) type MatmulF32 = unsafe fn(&[u8], &[f32], usize, MatMut<'_>);
-pub(crate) type MatmulBf16 = unsafe fn(&[u8], &[bf16], usize, MatMut<'_>);
+pub(crate) type MatmulF32 = unsafe fn(&[u8], &[f32], usize, MatMut<'_>, &mut [f32]);
+pub(crate) type MatmulBf16 = unsafe fn(&[u8], &[bf16], usize, MatMut<'_>, &mut [f32]);
 
 /// The kernels of one ISA.
 #[derive(Clone, Copy)]
 pub struct Kernels {
     pub(crate) isa: Isa,
-    pub(crate) has_bf16_dot: bool,
     pub(crate) matmul_f32: [MatmulF32; DType::COUNT],
-    pub(crate) matmul_bf16: [MatmulBf16; DType::COUNT],
+    pub(crate) matmul_bf16: [Option<MatmulBf16>; DType::COUNT],
     pub(crate) rmsnorm: unsafe fn(&mut [f32], &[f32], f32),
     pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
@@ -155,22 +154,24 @@ impl Kernels {
         self.isa
     }
 
-    /// Whether weights of this format are multiplied by bf16 activations natively, and so faster than by f32 ones.
-    pub fn prefers_bf16(&self, dtype: DType) -> bool {
-        self.has_bf16_dot && dtype == DType::BF16
+    /// Whether weights of this format are multiplied by bf16 activations natively. Where not, [`Activations::Bf16`] cannot be used; f32
+    /// activations that were rounded to bf16 give the same numbers as a native product, up to the order of sums.
+    pub fn has_bf16_dot(&self, dtype: DType) -> bool {
+        self.matmul_bf16[dtype as usize].is_some()
     }
 
-    /// Replaces the product of weights of one format with bf16 activations.
+    /// Adds the product of weights of one format with bf16 activations.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 rungs override a format so far"))]
     pub(crate) const fn with_matmul_bf16(mut self, dtype: DType, kernel: MatmulBf16) -> Kernels {
-        self.matmul_bf16[dtype as usize] = kernel;
+        self.matmul_bf16[dtype as usize] = Some(kernel);
         self
     }
 
     /// `out = x · wᵀ`. Each output's sum over k has an order that k and the ISA fix.
     ///
-    /// w: (n, k) row-major blocks of `dtype`, aligned for it; x: (m, k) row-major; out: (m, n)
-    pub fn matmul(&self, dtype: DType, w: &[u8], x: Activations<'_>, k: usize, out: MatMut<'_>) {
+    /// w: (n, k) row-major blocks of `dtype`, aligned for it; x: (m, k) row-major; out: (m, n); scratch: [`MATMUL_SCRATCH`] elements make
+    /// the product of many rows fastest, fewer do not change it
+    pub fn matmul(&self, dtype: DType, w: &[u8], x: Activations<'_>, k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
         assert!(k > 0, "a product over no elements");
         let expected = dtype.row_bytes(k).and_then(|row| row.checked_mul(out.cols()));
         assert_eq!(Some(w.len()), expected, "weights of ({}, {k}) {dtype}", out.cols());
@@ -179,8 +180,11 @@ impl Kernels {
         // SAFETY: the shapes and the alignment were just checked, and holding `self` proves the CPU's features.
         unsafe {
             match x {
-                Activations::F32(x) => self.matmul_f32[dtype as usize](w, x, k, out),
-                Activations::Bf16(x) => self.matmul_bf16[dtype as usize](w, x, k, out),
+                Activations::F32(x) => self.matmul_f32[dtype as usize](w, x, k, out, scratch),
+                Activations::Bf16(x) => {
+                    let matmul = self.matmul_bf16[dtype as usize].expect("bf16 activations where the ISA multiplies them");
+                    matmul(w, x, k, out, scratch)
+                }
             }
         }
     }

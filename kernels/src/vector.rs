@@ -48,6 +48,18 @@ pub unsafe trait Vector: Copy {
     unsafe fn reduce_add(self) -> f32;
     /// The largest lane.
     unsafe fn reduce_max(self) -> f32;
+
+    /// `reduce_add` of each of the first `LANES` vectors, in their order: the same trees, so the same bits, but side by side.
+    #[inline(always)]
+    unsafe fn reduce_add_each(rows: &[Self; MAX_LANES]) -> Self {
+        let mut sums = [0.0; MAX_LANES];
+        for (sum, row) in sums[..Self::LANES].iter_mut().zip(rows) {
+            // SAFETY: the trait's contract.
+            *sum = unsafe { row.reduce_add() };
+        }
+        // SAFETY: the array holds at least LANES elements; the features are the caller's.
+        unsafe { Self::load(sums.as_ptr()) }
+    }
 }
 
 /// The widest vector of any ISA, in f32 lanes: the size of the buffers that pad tails.

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 
 use crate::block::{Element, cast};
 use crate::dispatch::{Isa, Kernels};
-use crate::dtype::by_dtype;
+use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
 use crate::generic::matmul::Widen;
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
@@ -18,9 +18,8 @@ use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx2,
-    has_bf16_dot: false,
     matmul_f32: by_dtype!(matmul_f32),
-    matmul_bf16: by_dtype!(matmul_bf16),
+    matmul_bf16: [None; DType::COUNT],
     rmsnorm,
     rope,
     swiglu,
@@ -153,17 +152,10 @@ unsafe impl Vector for __m256 {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>) {
+unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = cast::<W>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { product::matmul::<Widen<__m256, W, f32>, 2, 3>(w, x, k, out) }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
-    let w = cast::<W>(w).expect("checked by dispatch");
-    // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { product::matmul::<Widen<__m256, W, bf16>, 2, 3>(w, x, k, out) }
+    unsafe { product::matmul::<Widen<__m256, W>, 3, 4>(w, x, k, out, scratch) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -193,5 +185,5 @@ unsafe fn add(x: &mut [f32], y: &[f32]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { attention::attend::<__m256, 2, 3>(chunk, scores, running) }
+    unsafe { attention::attend::<__m256, 3, 4>(chunk, scores, running) }
 }

@@ -9,18 +9,17 @@ use half::{bf16, f16};
 
 use crate::block::{Element, cast};
 use crate::dispatch::{Isa, Kernels};
-use crate::dtype::by_dtype;
+use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
 use crate::generic::matmul::Widen;
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
-use crate::vector::Vector;
+use crate::vector::{MAX_LANES, Vector};
 use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx512,
-    has_bf16_dot: false,
     matmul_f32: by_dtype!(matmul_f32),
-    matmul_bf16: by_dtype!(matmul_bf16),
+    matmul_bf16: [None; DType::COUNT],
     rmsnorm,
     rope,
     swiglu,
@@ -154,20 +153,40 @@ unsafe impl Vector for __m512 {
             }
         }
     }
+
+    #[inline(always)]
+    unsafe fn reduce_add_each(rows: &[Self; MAX_LANES]) -> Self {
+        // Each level adds the halves of two vectors' parts at once and packs the results: 45 operations for what are 16 trees of 8.
+        // SAFETY: the trait's contract.
+        unsafe {
+            let quarters = |a, b, c, d| {
+                // Lane i + lane i + 8 of each, then lane i + lane i + 4: four lanes of a, b, c and d.
+                let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd))
+            };
+            // Rows go in so that they come out in order: quarter q of the result holds the rows 4q to 4q + 3.
+            let p = quarters(rows[0], rows[4], rows[8], rows[12]);
+            let q = quarters(rows[1], rows[5], rows[9], rows[13]);
+            let r = quarters(rows[2], rows[6], rows[10], rows[14]);
+            let s = quarters(rows[3], rows[7], rows[11], rows[15]);
+            // Lane i + lane i + 2 of each quarter, then neighbours.
+            let pairs = |a, b| {
+                let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+                let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+                _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+            };
+            let (pq, rs) = (pairs(p, q), pairs(r, s));
+            _mm512_add_ps(_mm512_shuffle_ps::<0x88>(pq, rs), _mm512_shuffle_ps::<0xdd>(pq, rs))
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>) {
+unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = cast::<W>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { product::matmul::<Widen<__m512, W, f32>, 3, 4>(w, x, k, out) }
-}
-
-#[target_feature(enable = "avx512f")]
-unsafe fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
-    let w = cast::<W>(w).expect("checked by dispatch");
-    // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { product::matmul::<Widen<__m512, W, bf16>, 3, 4>(w, x, k, out) }
+    unsafe { product::matmul::<Widen<__m512, W>, 4, 6>(w, x, k, out, scratch) }
 }
 
 #[target_feature(enable = "avx512f")]
@@ -197,5 +216,5 @@ unsafe fn add(x: &mut [f32], y: &[f32]) {
 #[target_feature(enable = "avx512f")]
 unsafe fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { attention::attend::<__m512, 3, 4>(chunk, scores, running) }
+    unsafe { attention::attend::<__m512, 4, 6>(chunk, scores, running) }
 }

@@ -15,7 +15,7 @@ use crate::generic::matmul::{Dot, matmul};
 use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels =
-    Kernels { isa: Isa::Avx512Bf16, has_bf16_dot: true, ..avx512::KERNELS }.with_matmul_bf16(DType::BF16, matmul_bf16_bf16);
+    Kernels { isa: Isa::Avx512Bf16, ..avx512::KERNELS }.with_matmul_bf16(DType::BF16, matmul_bf16_bf16);
 
 /// Whether this CPU, and the system on it, can run the kernels of this file.
 pub(crate) fn is_available() -> bool {
@@ -33,6 +33,8 @@ unsafe impl Dot for Dpbf16 {
     type WReg = __m512bh;
     type XReg = __m512bh;
     const STEP: usize = 32;
+    type Widened = Dpbf16;
+    const WIDENS: bool = false;
 
     #[inline(always)]
     unsafe fn load_w(p: *const bf16) -> __m512bh {
@@ -66,8 +68,8 @@ unsafe impl Dot for Dpbf16 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn matmul_bf16_bf16(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
+unsafe fn matmul_bf16_bf16(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = cast::<bf16>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { matmul::<Dpbf16, 3, 4>(w, x, k, out) }
+    unsafe { matmul::<Dpbf16, 4, 6>(w, x, k, out, scratch) }
 }

@@ -8,7 +8,7 @@ use wide::f32x8;
 
 use crate::block::{Element, cast};
 use crate::dispatch::{Isa, Kernels};
-use crate::dtype::by_dtype;
+use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
 use crate::generic::matmul::Widen;
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
@@ -17,9 +17,8 @@ use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Portable,
-    has_bf16_dot: false,
     matmul_f32: by_dtype!(matmul_f32),
-    matmul_bf16: by_dtype!(matmul_bf16),
+    matmul_bf16: [None; DType::COUNT],
     rmsnorm,
     rope,
     swiglu,
@@ -134,16 +133,10 @@ fn f16_bits_to_f32(bits: u16) -> f32 {
     f32::from_bits(scaled | special | sign)
 }
 
-fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>) {
+fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = cast::<W>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; no CPU feature is needed.
-    unsafe { product::matmul::<Widen<f32x8, W, f32>, 1, 2>(w, x, k, out) }
-}
-
-fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
-    let w = cast::<W>(w).expect("checked by dispatch");
-    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
-    unsafe { product::matmul::<Widen<f32x8, W, bf16>, 1, 2>(w, x, k, out) }
+    unsafe { product::matmul::<Widen<f32x8, W>, 2, 2>(w, x, k, out, scratch) }
 }
 
 fn rmsnorm(x: &mut [f32], w: &[f32], eps: f32) {
@@ -168,5 +161,5 @@ fn add(x: &mut [f32], y: &[f32]) {
 
 fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
     // SAFETY: dispatch checked the shapes; no CPU feature is needed.
-    unsafe { attention::attend::<f32x8, 1, 2>(chunk, scores, running) }
+    unsafe { attention::attend::<f32x8, 2, 2>(chunk, scores, running) }
 }

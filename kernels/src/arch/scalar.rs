@@ -2,19 +2,16 @@
 //!
 //! Sums are taken in f64, so that what a test measures is the error of the kernel under test. Not here: vectors, tiles, blocking.
 
-use half::bf16;
-
 use crate::block::{Element, cast};
 use crate::dispatch::{Isa, Kernels};
-use crate::dtype::by_dtype;
+use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
 use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Scalar,
-    has_bf16_dot: false,
     matmul_f32: by_dtype!(matmul_f32),
-    matmul_bf16: by_dtype!(matmul_bf16),
+    matmul_bf16: [None; DType::COUNT],
     rmsnorm,
     rope,
     swiglu,
@@ -22,20 +19,16 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attend,
 };
 
-fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>) {
-    matmul(cast::<W>(w).expect("checked by dispatch"), x, k, out);
-}
-
-fn matmul_bf16<W: Element>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>) {
+fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, _scratch: &mut [f32]) {
     matmul(cast::<W>(w).expect("checked by dispatch"), x, k, out);
 }
 
 /// w: (n, k); x: (m, k); out: (m, n)
-fn matmul<W: Element, X: Element>(w: &[W], x: &[X], k: usize, mut out: MatMut<'_>) {
+fn matmul<W: Element>(w: &[W], x: &[f32], k: usize, mut out: MatMut<'_>) {
     for t in 0..out.rows() {
         for r in 0..out.cols() {
             let pairs = w[r * k..][..k].iter().zip(&x[t * k..][..k]);
-            let sum: f64 = pairs.map(|(w, x)| f64::from(w.to_f32()) * f64::from(x.to_f32())).sum();
+            let sum: f64 = pairs.map(|(w, x)| f64::from(w.to_f32()) * f64::from(*x)).sum();
             out.row_mut(t)[r] = sum as f32;
         }
     }

@@ -61,7 +61,7 @@ pub(crate) unsafe fn attend<V: Vector, const MR: usize, const NR: usize>(
     let d = chunk.head_dim;
     let n = chunk.k.len() / d;
     // SAFETY: k is (n, d), q (rows, d) and scores (rows, n); the features are the caller's.
-    unsafe { matmul::<Widen<V, f32, f32>, MR, NR>(chunk.k, chunk.q, d, MatMut::new(scores, n)) };
+    unsafe { matmul::<Widen<V, f32>, MR, NR>(chunk.k, chunk.q, d, MatMut::new(scores, n), &mut []) };
     for (row, &(start, end)) in chunk.visible.iter().enumerate() {
         if start >= end {
             continue;

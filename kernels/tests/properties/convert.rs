@@ -51,7 +51,7 @@ fn every_rung_loads_every_pattern() {
             let mut x = [0.0f32; 33];
             x[i % 33] = 1.0;
             let mut out = [0.0];
-            kernels.matmul(dtype, &row(i), Activations::F32(&x), 33, MatMut::new(&mut out, 1));
+            kernels.matmul(dtype, &row(i), Activations::F32(&x), 33, MatMut::new(&mut out, 1), &mut []);
             let want = want(i);
             // Adding zeros turns -0 into +0.
             assert!(

@@ -1,7 +1,9 @@
 //! The matrix product: against the oracle, and one row against many, bit for bit.
 
 use infer_kernels::testing::{Guarded, Seeded};
-use infer_kernels::{Activations, DType, DTypeVisitor, Element, Isa, Kernels, MatMut, as_bytes, bf16, f16, round_to_bf16};
+use infer_kernels::{
+    Activations, DType, DTypeVisitor, Element, Isa, Kernels, MATMUL_SCRATCH, MatMut, as_bytes, bf16, f16, round_to_bf16,
+};
 
 use crate::{TINY, UNIT, assert_close, assert_intact, awkward};
 
@@ -38,7 +40,11 @@ struct Shape {
 
 fn run(kernels: &Kernels, dtype: DType, w: &[u8], x: Activations<'_>, shape: Shape) -> Vec<f32> {
     let mut out = Guarded::new(shape.m * shape.n, 0, f32::NAN, || 0.0);
-    kernels.matmul(dtype, w, x, shape.k, MatMut::new(out.get_mut(), shape.n));
+    // Room for no panel, a small one, or a whole one.
+    let scratch_len = [0, 5 * shape.k, MATMUL_SCRATCH][(shape.m + shape.n) % 3];
+    let mut scratch = Guarded::new(scratch_len, 1, f32::NAN, || 0.0);
+    kernels.matmul(dtype, w, x, shape.k, MatMut::new(out.get_mut(), shape.n), scratch.get_mut());
+    assert_intact(&scratch, "matmul's scratch");
     assert_intact(&out, "matmul");
     out.get().to_vec()
 }
@@ -54,8 +60,8 @@ fn check(shape: Shape, misalignment: usize, seeded: &mut Seeded) {
         round_to_bf16(x.get(), &mut rounded);
         let exact: Vec<f32> = rounded.iter().map(|x| x.to_f32()).collect();
         for (x, values) in [(Activations::F32(x.get()), x.get()), (Activations::Bf16(&rounded), &exact[..])] {
-            let want = run(&oracle, dtype, w.bytes.get(), x, shape);
-            for kernels in Kernels::available() {
+            let want = run(&oracle, dtype, w.bytes.get(), Activations::F32(values), shape);
+            for kernels in Kernels::available().filter(|kernels| can_run(kernels, dtype, x)) {
                 let got = run(&kernels, dtype, w.bytes.get(), x, shape);
                 for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
                     let (t, r) = (i / n, i % n);
@@ -69,11 +75,16 @@ fn check(shape: Shape, misalignment: usize, seeded: &mut Seeded) {
     }
 }
 
+/// Whether an ISA has a product of this format with activations of this type.
+fn can_run(kernels: &Kernels, dtype: DType, x: Activations<'_>) -> bool {
+    matches!(x, Activations::F32(_)) || kernels.has_bf16_dot(dtype)
+}
+
 /// What the sum of k products may be off by, in whatever order it is taken: each of at most 2k roundings by UNIT of Σ|w·x| (Higham,
 /// "Accuracy and Stability of Numerical Algorithms", equation 3.5), or by half the smallest step. The bf16 instruction takes
 /// subnormal inputs and results for zero.
 fn bound<'a>(kernels: &Kernels, dtype: DType, x: Activations<'_>, pairs: impl Iterator<Item = (&'a f32, &'a f32)>) -> f64 {
-    let flushes = kernels.prefers_bf16(dtype) && matches!(x, Activations::Bf16(_));
+    let flushes = matches!(x, Activations::Bf16(_)) && kernels.has_bf16_dot(dtype);
     let smallest = f64::from(f32::MIN_POSITIVE);
     let (mut sum, mut lost, mut k) = (0.0, 0.0, 0.0);
     for (&w, &x) in pairs {
@@ -98,17 +109,19 @@ fn every_length_and_misalignment() {
 #[test]
 fn every_tile_and_remainder() {
     let mut seeded = Seeded(2);
-    for m in 1..=9 {
-        for n in 1..=8 {
+    for m in (1..=9).chain([12, 17, 20]) {
+        for n in (1..=8).chain([16, 23, 32, 33, 70]) {
             check(Shape { m, n, k: 37 }, 1, &mut seeded);
         }
     }
 }
 
 #[test]
-fn more_weights_than_a_panel_holds() {
-    // A panel is 256 KiB: 32 rows of 2048 f32.
-    check(Shape { m: 3, n: 75, k: 2048 }, 0, &mut Seeded(3));
+fn more_than_a_panel_and_a_block() {
+    // Blocks of k are 1,024 f32 or 2,048 bf16: whole blocks, a part of one, and a tail.
+    for k in [1024, 2048, 2500, 4100] {
+        check(Shape { m: 13, n: 37, k }, 0, &mut Seeded(3));
+    }
 }
 
 #[test]
@@ -135,8 +148,8 @@ fn infinity_and_nan_come_through() {
 #[test]
 fn one_row_has_the_bits_of_many() {
     let mut seeded = Seeded(4);
-    for k in [1, 7, 33, 64, 100, 576] {
-        let shape = Shape { m: 13, n: 19, k };
+    for k in [1, 7, 33, 64, 100, 576, 2100] {
+        let shape = Shape { m: 13, n: 41, k };
         for &dtype in DType::ALL {
             let w = weights(dtype, (0..shape.n * k).map(|_| seeded.uniform()).collect(), 1);
             let x: Vec<f32> = (0..shape.m * k).map(|_| seeded.uniform()).collect();
@@ -149,12 +162,15 @@ fn one_row_has_the_bits_of_many() {
                         false => Activations::F32(&x[from * k..to * k]),
                         true => Activations::Bf16(&rounded[from * k..to * k]),
                     };
+                    if !can_run(&kernels, dtype, rows(0, 1)) {
+                        continue;
+                    }
                     let whole = run(&kernels, dtype, w.bytes.get(), rows(0, shape.m), shape);
                     for t in 0..shape.m {
                         let one = run(&kernels, dtype, w.bytes.get(), rows(t, t + 1), Shape { m: 1, ..shape });
                         assert_eq!(bits(&one), bits(&whole[t * shape.n..][..shape.n]), "{} {dtype} k {k} row {t}", kernels.isa());
                     }
-                    for (from, to) in [(0, 5), (5, 19), (3, 4)] {
+                    for (from, to) in [(0, 5), (5, 41), (3, 4), (7, 40)] {
                         let part = &w.bytes.get()[from * row_bytes..to * row_bytes];
                         let columns = run(&kernels, dtype, part, rows(0, shape.m), Shape { n: to - from, ..shape });
                         for t in 0..shape.m {
