@@ -123,7 +123,7 @@ impl Config {
             head_dim,
             vocab_size: required("vocab_size")?,
             max_seq_len,
-            norm_eps: config.positive("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+            norm_eps: norm_eps(config)?,
             rope: Rope::from_config(config, head_dim, max_seq_len, defaults.rope_theta)?,
             biases: Biases::default(),
             qk_norm: false,
@@ -152,6 +152,16 @@ impl Config {
     /// The names of the architectures that can be read.
     pub fn supported() -> impl Iterator<Item = &'static str> {
         ARCHITECTURES.iter().map(|a| a.name)
+    }
+}
+
+/// `rms_norm_eps` as the f32 that it is used as.
+fn norm_eps(config: &Metadata) -> Result<f32, ModelError> {
+    let eps = config.positive("rms_norm_eps")?.unwrap_or(1e-6) as f32;
+    if eps > 0.0 && eps.is_finite() {
+        Ok(eps)
+    } else {
+        Err(config.error("rms_norm_eps", "a positive number that f32 holds").into())
     }
 }
 

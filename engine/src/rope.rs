@@ -103,33 +103,24 @@ impl Rope {
         {
             return Err(owner.error("partial_rotary_factor", "1").into());
         }
-        let Some(dict) = dict else { return Ok(Rope { theta, scaling: RopeScaling::Default, dim }) };
-        let type_key = if dict.has("rope_type") { "rope_type" } else { "type" };
-        let rope_type = dict.text(type_key)?.unwrap_or("default").to_owned();
-        let original = || -> Result<usize, ModelError> {
-            const KEY: &str = "original_max_position_embeddings";
-            Ok(match config.count(KEY)? {
-                Some(top) => top,
-                None => dict.count(KEY)?.unwrap_or(max_seq_len),
-            })
+        let scaling = match dict {
+            None => RopeScaling::Default,
+            Some(dict) => scaling(config, dict, theta, dim, max_seq_len)?,
         };
-        let factor = || -> Result<f64, ModelError> {
-            dict.positive("factor")?.ok_or_else(|| dict.error("factor", "a positive number").into())
-        };
-        let scaling = match rope_type.as_str() {
-            "default" => RopeScaling::Default,
-            "linear" => RopeScaling::Linear { factor: factor()? },
-            "dynamic" => {
-                if dim <= 2 {
-                    return Err(config.error("head_dim", "more than 2 with dynamic rope").into());
-                }
-                RopeScaling::Dynamic { factor: factor()?, max_seq_len }
-            }
-            "llama3" => llama3(dict, factor()?, original()?)?,
-            "yarn" => yarn(dict, theta, dim, max_seq_len, original()?)?,
-            _ => return Err(dict.error(type_key, "default, linear, dynamic, llama3 or yarn").into()),
-        };
-        Ok(Rope { theta, scaling, dim })
+        let rope = Rope { theta, scaling, dim };
+        if !rope.is_finite() {
+            let key = if dict.is_some() { key } else { "rope_theta" };
+            return Err(config.error(key, "parameters whose angles f32 holds at every position").into());
+        }
+        Ok(rope)
+    }
+
+    /// Whether cosines and sines are numbers at every position that a context may have.
+    fn is_finite(&self) -> bool {
+        const LAST_POSITION: f32 = (1u32 << 31) as f32;
+        let mut frequencies = vec![0.0; self.dim / 2];
+        let factor = self.frequencies(1, &mut frequencies);
+        factor.is_finite() && frequencies.iter().all(|f| (f * LAST_POSITION).is_finite())
     }
 
     /// The angle per position of each pair, and the factor on cosines and sines. `rope_len` is the length of the sequence that the row
@@ -189,12 +180,41 @@ impl Rope {
     }
 }
 
+/// The scheme that `rope_scaling` or `rope_parameters` names, with its parameters.
+fn scaling(config: &Metadata, dict: &Metadata, theta: f64, dim: usize, max_seq_len: usize) -> Result<RopeScaling, ModelError> {
+    let type_key = if dict.has("rope_type") { "rope_type" } else { "type" };
+    let rope_type = dict.text(type_key)?.unwrap_or("default").to_owned();
+    let original = || -> Result<usize, ModelError> {
+        const KEY: &str = "original_max_position_embeddings";
+        Ok(match config.count(KEY)? {
+            Some(top) => top,
+            None => dict.count(KEY)?.unwrap_or(max_seq_len),
+        })
+    };
+    let factor = || -> Result<f64, ModelError> {
+        dict.positive("factor")?.ok_or_else(|| dict.error("factor", "a positive number").into())
+    };
+    Ok(match rope_type.as_str() {
+        "default" => RopeScaling::Default,
+        "linear" => RopeScaling::Linear { factor: factor()? },
+        "dynamic" => {
+            if dim <= 2 {
+                return Err(config.error("head_dim", "more than 2 with dynamic rope").into());
+            }
+            RopeScaling::Dynamic { factor: factor()?, max_seq_len }
+        }
+        "llama3" => llama3(dict, factor()?, original()?)?,
+        "yarn" => yarn(dict, theta, dim, max_seq_len, original()?)?,
+        _ => return Err(dict.error(type_key, "default, linear, dynamic, llama3 or yarn").into()),
+    })
+}
+
 /// The parameters of Llama 3.1's scheme, checked.
 fn llama3(dict: &Metadata, factor: f64, original: usize) -> Result<RopeScaling, ModelError> {
     let required = |key: &str| dict.positive(key)?.ok_or_else(|| ModelError::from(dict.error(key, "a positive number")));
     let (low_freq_factor, high_freq_factor) = (required("low_freq_factor")?, required("high_freq_factor")?);
     if high_freq_factor <= low_freq_factor {
-        return Err(dict.error("high_freq_factor", format_args!("more than low_freq_factor, {low_freq_factor}")).into());
+        return Err(dict.error("high_freq_factor", format_args!("more than low_freq_factor, {low_freq_factor:?}")).into());
     }
     Ok(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_seq_len: original as f64 })
 }

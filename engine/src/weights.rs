@@ -120,7 +120,7 @@ impl<'a> Binder<'a> {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<(&'a Tensor, DType), ModelError> {
         let tensor = self.checkpoint.tensor(name).ok_or_else(|| self.checkpoint.missing_tensor(name))?;
         let TensorType::Weights(dtype) = tensor.dtype() else {
-            let supported = DType::ALL.iter().map(|d| d.name()).collect::<Vec<_>>().join(", ");
+            let supported = DType::ALL.iter().map(|&d| TensorType::Weights(d).to_string()).collect::<Vec<_>>().join(", ");
             return Err(tensor.error(format_args!("dtype {supported}"), tensor.dtype()).into());
         };
         if tensor.shape() != shape {

@@ -172,7 +172,11 @@ impl Metadata {
 
     /// The error that says that the value of `key` is not what was expected; a missing key was found to be "nothing".
     pub fn error(&self, key: &str, expected: impl fmt::Display) -> LoadError {
-        let found = self.get(key).map_or_else(|| "nothing".to_owned(), shown);
+        self.mismatch(key, expected, self.get(key).map_or_else(|| "nothing".to_owned(), shown))
+    }
+
+    /// An error about the value of `key`, of which `found` is the part that matters.
+    pub fn mismatch(&self, key: &str, expected: impl fmt::Display, found: impl fmt::Display) -> LoadError {
         LoadError::field(&self.path, &format!("{}{key}", self.prefix), expected, found)
     }
 

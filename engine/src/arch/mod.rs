@@ -47,7 +47,7 @@ impl Architecture {
         let expected = || ARCHITECTURES.iter().map(|a| a.name).collect::<Vec<_>>().join(", ");
         if let Some(name) = names.as_ref().and_then(|names| names.first()) {
             let found = ARCHITECTURES.iter().find(|a| a.name == name);
-            return found.ok_or_else(|| config.error("architectures", expected()).into());
+            return found.ok_or_else(|| config.mismatch("architectures", expected(), format_args!("'{name}'")).into());
         }
         let model_type = config.text("model_type")?;
         let found = ARCHITECTURES.iter().find(|a| Some(a.model_type) == model_type);
