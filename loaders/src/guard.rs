@@ -15,7 +15,7 @@ use crate::error::LoadError;
 const EXPECTED: &str = "a tokenizer that can be used";
 
 thread_local! {
-    /// Whether a panic of this thread is one that `guarded` will report.
+    /// Whether a panic of this thread is one that `caught` will report.
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -24,6 +24,14 @@ thread_local! {
 /// # Errors
 /// If the call fails or panics.
 pub(crate) fn guarded<T>(path: &Path, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, LoadError> {
+    caught(call).map_err(|found| LoadError::file(path, EXPECTED, found))
+}
+
+/// Calls into the `tokenizers` crate, for who can name the part of the file that is at fault.
+///
+/// # Errors
+/// If the call fails or panics: what was found.
+pub(crate) fn caught<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     silence_caught_panics();
     let outer = CAUGHT.replace(true);
     // Broken invariants cannot be seen from outside: a tokenizer is immutable once made, and one whose making panicked is gone.
@@ -31,22 +39,22 @@ pub(crate) fn guarded<T>(path: &Path, call: impl FnOnce() -> tokenizers::Result<
     CAUGHT.set(outer);
     match result {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(LoadError::file(path, EXPECTED, error)),
+        Ok(Err(error)) => Err(error.to_string()),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
             let text = text.unwrap_or("no message");
-            Err(LoadError::file(path, EXPECTED, format_args!("one that breaks the tokenizer library ({text})")))
+            Err(format!("one that breaks the tokenizer library ({text})"))
         }
     }
 }
 
-/// Puts a hook before the present panic hook that passes on every panic but those that `guarded` reports: the user gets one line.
+/// Puts a hook before the present panic hook that passes on every panic but those that `caught` reports: the user gets one line.
 fn silence_caught_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let present = take_hook();
         set_hook(Box::new(move |info| {
-            // A thread that is being torn down has no `CAUGHT` any more, and is not in `guarded`.
+            // A thread that is being torn down has no `CAUGHT` any more, and is not in `caught`.
             if !CAUGHT.try_with(Cell::get).unwrap_or(false) {
                 present(info);
             }

@@ -8,10 +8,12 @@
 //! memory by a number from a file that was not first compared with the file's length; and no bytes of a file can make it panic.
 
 mod buffer;
+mod charsmap;
 mod checkpoint;
 mod error;
 mod extent;
 mod file;
+mod growth;
 mod guard;
 mod metadata;
 mod mmap;

@@ -12,7 +12,7 @@ use std::path::Path;
 use ::safetensors::Dtype;
 use infer_kernels::DType;
 use serde::Deserialize;
-use serde::de::value::StrDeserializer;
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::error::LoadError;
@@ -186,8 +186,7 @@ impl<'de> Visitor<'de> for &mut HeaderParser<'_> {
                 map.next_value_seed(StringMap)?;
                 continue;
             }
-            let description = map.next_value::<Description<'de>>();
-            match description {
+            match map.next_value_seed(AsObject) {
                 Ok(description) => match description.check(self.path, &name, self.data_bytes) {
                     Ok(entry) => self.entries.push(entry),
                     Err(failure) => {
@@ -202,6 +201,29 @@ impl<'de> Visitor<'de> for &mut HeaderParser<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Reads a [`Description`]. serde's own reader would take a list of its fields, too.
+struct AsObject;
+
+impl<'de> DeserializeSeed<'de> for AsObject {
+    type Value = Description<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AsObject {
+    type Value = Description<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with dtype, shape and data_offsets")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Description::deserialize(MapAccessDeserializer::new(map))
     }
 }
 

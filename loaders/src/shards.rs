@@ -14,6 +14,9 @@ use crate::error::LoadError;
 use crate::file::{exists, read_limited};
 use crate::safetensors::MAX_HEADER_BYTES;
 
+/// The most files that an index may name; the largest models have a few hundred.
+const MAX_FILES: usize = 10_000;
+
 /// The index of a model in several files, checked as far as it can be without them.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -174,6 +177,11 @@ impl<'de> Visitor<'de> for WeightMap<'_> {
             let position = match positions.get(&file) {
                 Some(&position) => position,
                 None if is_bare(&file) => {
+                    if index.files.len() == MAX_FILES {
+                        *self.failure =
+                            Some(LoadError::field(self.path, "weight_map", format_args!("at most {MAX_FILES} files"), "more"));
+                        return Err(A::Error::custom("too many files"));
+                    }
                     positions.insert(file.clone(), index.files.len());
                     index.files.push(file);
                     index.files.len() - 1

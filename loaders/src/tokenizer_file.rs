@@ -21,7 +21,8 @@ use tokenizers::{AddedToken, TokenizerImpl};
 
 use crate::error::LoadError;
 use crate::file::read_limited;
-use crate::guard::guarded;
+use crate::growth;
+use crate::guard::{caught, guarded};
 use crate::pre_tokenize::{Stages, linear};
 use crate::vocabulary::{Merges, Vocabulary};
 
@@ -101,6 +102,13 @@ pub(crate) fn assemble(path: &Path, json: &[u8]) -> Result<(Assembled, usize), L
     let file: File = serde_json::from_slice(json).map_err(|error| LoadError::file(path, "a tokenizer in JSON", error))?;
     if let Some(version) = file.version.as_deref().filter(|&version| version != "1.0") {
         return Err(LoadError::field(path, "version", "\"1.0\"", format_args!("\"{version}\"")));
+    }
+    let (normalizer, pre_tokenizer, decoder) = (&file.normalizer, &file.pre_tokenizer, &file.decoder);
+    // A pre-tokenizer works on what the normalizer made of a text.
+    for (field, parts) in
+        [("normalizer", &[normalizer][..]), ("pre_tokenizer", &[normalizer, pre_tokenizer]), ("decoder", &[decoder])]
+    {
+        growth::check(parts.iter().copied()).map_err(|wrong| LoadError::field(path, field, wrong.expected, wrong.found))?;
     }
     let (model, highest) = assemble_model(path, &file)?;
     let mut tokenizer = Assembled::new(model);
@@ -187,7 +195,7 @@ fn part<T: DeserializeOwned>(path: &Path, field: &str, value: Value) -> Result<O
     if let Some(pattern) = slow_regex(&value).filter(|_| field != "pre_tokenizer") {
         return Err(bad("regular expressions without look-around or back-references", &format_args!("'{pattern}'")));
     }
-    let parsed = guarded(path, || Ok(serde_json::from_value(value)))?;
+    let parsed = caught(|| Ok(serde_json::from_value(value)?));
     parsed.map(Some).map_err(|error| bad("a part of the tokenizers format", &error))
 }
 
@@ -213,6 +221,7 @@ fn slow_regex(value: &Value) -> Option<&str> {
 }
 
 /// What a check expected and what it found.
+#[derive(Debug)]
 pub(crate) struct Wrong {
     pub(crate) expected: String,
     pub(crate) found: String,
