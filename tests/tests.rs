@@ -24,5 +24,8 @@ mod tokenizers;
 // Bit-identity over threads, chunks, batches and caches.
 mod determinism;
 
+// Broken files, prompts and surroundings.
+mod hostile;
+
 // House rules: what every file, crate and dependency must be like.
 mod tidy;
