@@ -9,7 +9,7 @@ import unittest
 from collections import Counter
 
 from stories import SCHEMAS, conversation, lexicon, story
-from stories.characters import ALL_NAMES, HELPERS, HEROES, INTRODUCTIONS
+from stories.characters import ALL_NAMES, HELPERS, HEROES, is_introduced
 from stories.grammar import with_article
 from stories.things import SPOTS, THINGS
 from stories.world import Contradiction, World
@@ -21,17 +21,6 @@ WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 def sample(n_each=30):
     """Some stories of every plot."""
     return [story(seed, name) for name in sorted(SCHEMAS) for seed in range(n_each)]
-
-
-def is_introduced(text, name):
-    """Whether the first mention of the name stands in one of the patterns that introduce somebody."""
-    first = text.find(name)
-    return any(
-        match.start() <= first
-        for pattern in INTRODUCTIONS
-        for match in [re.search(pattern.format(name=name), text)]
-        if match and match.end() >= first
-    )
 
 
 class Counts(unittest.TestCase):

@@ -3,6 +3,8 @@
 It does not decide when a pronoun is clear enough to stand for a name; the teller does.
 """
 
+import functools
+import re
 from dataclasses import dataclass
 
 from . import lexicon
@@ -20,6 +22,18 @@ INTRODUCTIONS = [
     r"\b{name} the (?:[a-z]+ )?[a-z]+\b",
     r"\b{name}, an? ",
 ]
+
+
+@functools.cache
+def _introductions(name):
+    return [re.compile(pattern.format(name=name)) for pattern in INTRODUCTIONS]
+
+
+def is_introduced(text, name):
+    """Whether the first mention of a name in the text introduces its bearer."""
+    first = re.search(rf"\b{name}\b", text).start()
+    found = (pattern.search(text) for pattern in _introductions(name))
+    return any(match and match.start() <= first < match.end() for match in found)
 
 
 @dataclass

@@ -309,7 +309,7 @@ def who_is_too_small(t):
     t.par()
     t.feels("a", "sad", "everyone said that {a.he} was too small")
     t.say(
-        "when the others carried wood, they said that {a} was too small. When they picked apples, they said it again. {a} was sad.",
+        "when there was wood to carry, everyone said that {a} was too small. When there were apples to pick, they said it again. {a} was sad.",
         "could {a} help to build? No, everyone said, too small! Could {a} help to carry? No, too small! It made {a.him} sad.",
     )
     if t.has_time():
