@@ -157,28 +157,44 @@ unsafe impl Vector for __m512 {
     #[inline(always)]
     unsafe fn reduce_add_each(rows: &[Self; MAX_LANES]) -> Self {
         // Each level adds the halves of two vectors' parts at once and packs the results: 45 operations for what are 16 trees of 8.
+        // Rows go in so that they come out in order: quarter q of the result holds the rows 4q to 4q + 3.
         // SAFETY: the trait's contract.
         unsafe {
-            let quarters = |a, b, c, d| {
-                // Lane i + lane i + 8 of each, then lane i + lane i + 4: four lanes of a, b, c and d.
-                let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
-                let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
-                _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd))
-            };
-            // Rows go in so that they come out in order: quarter q of the result holds the rows 4q to 4q + 3.
             let p = quarters(rows[0], rows[4], rows[8], rows[12]);
             let q = quarters(rows[1], rows[5], rows[9], rows[13]);
             let r = quarters(rows[2], rows[6], rows[10], rows[14]);
             let s = quarters(rows[3], rows[7], rows[11], rows[15]);
-            // Lane i + lane i + 2 of each quarter, then neighbours.
-            let pairs = |a, b| {
-                let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
-                let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
-                _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
-            };
             let (pq, rs) = (pairs(p, q), pairs(r, s));
             _mm512_add_ps(_mm512_shuffle_ps::<0x88>(pq, rs), _mm512_shuffle_ps::<0xdd>(pq, rs))
         }
+    }
+}
+
+/// Lane i + lane i + 8 of each vector, then lane i + lane i + 4: four lanes of a, b, c and d.
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn quarters(a: __m512, b: __m512, c: __m512, d: __m512) -> __m512 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+        let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+        _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd))
+    }
+}
+
+/// Lane i + lane i + 2 of each quarter: two lanes of `a` and of `b` in each quarter.
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn pairs(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+        _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
     }
 }
 

@@ -374,26 +374,35 @@ unsafe fn tile<D: Dot, const MR: usize, const NR: usize>(
 /// - The CPU has the features that `V` needs.
 #[inline(always)]
 unsafe fn sums<V: Vector, const NR: usize>(partial: &Partial<V>, b: usize, out: &mut [f32]) {
-    // SAFETY: the accumulators of the rows below out.len() were written.
-    let chains = |r: usize| unsafe {
-        let at = (r * NR + b) * CHAINS;
-        partial.0[at].assume_init().add(partial.0[at + 1].assume_init())
-    };
     let n = out.len();
     let mut r = 0;
-    // SAFETY: LANES outputs from `r` on exist; the features are the caller's.
+    // SAFETY: the accumulators of the rows below n were written; LANES outputs from `r` on exist; the features are the caller's.
     unsafe {
         while n - r >= V::LANES {
-            let mut rows = [V::splat(0.0); MAX_LANES];
-            for (lane, row) in rows[..V::LANES].iter_mut().enumerate() {
-                *row = chains(r + lane);
+            let mut rows = [partial.chains::<NR>(r, b); MAX_LANES];
+            for lane in 1..V::LANES {
+                rows[lane] = partial.chains::<NR>(r + lane, b);
             }
             V::reduce_add_each(&rows).store(out.as_mut_ptr().add(r));
             r += V::LANES;
         }
         while r < n {
-            out[r] = chains(r).reduce_add();
+            out[r] = partial.chains::<NR>(r, b).reduce_add();
             r += 1;
         }
+    }
+}
+
+impl<V: Vector> Partial<V> {
+    /// The sum of the chains of weight row `r` and activation row `b`.
+    ///
+    /// # Safety
+    /// - Both accumulators were written.
+    /// - The CPU has the features that `V` needs.
+    #[inline(always)]
+    unsafe fn chains<const NR: usize>(&self, r: usize, b: usize) -> V {
+        let at = (r * NR + b) * CHAINS;
+        // SAFETY: the caller's contract.
+        unsafe { self.0[at].assume_init().add(self.0[at + 1].assume_init()) }
     }
 }
