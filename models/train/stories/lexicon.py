@@ -126,7 +126,7 @@ WORLDS = {
             mushrooms; in the long grass; by the waterfall; ! under a hazel bush; beside a fallen branch; ! near the beehive""",
     },
     "meadow": {
-        "settings": "wide sunny flowery grassy | meadow; green gentle | field; small green | hollow",
+        "settings": "wide sunny flowery grassy | meadow; green sunny | field; small green | hollow",
         "detail": "daisies; bees and butterflies; tall grass; warm sunshine",
         "spots": """among the daisies; beside the stone wall; under the apple tree; ! in the tall grass; behind the haystack; near the
             wooden gate; at the edge of the pond; ! under a clump of clover; ! next to a molehill; by the scarecrow; on a tree stump;
@@ -167,7 +167,7 @@ WORLDS = {
             bottom of a slope; near the stone bridge; ! in a narrow crack; ! on a ledge; by the signpost; under the lonely pine""",
     },
     "garden": {
-        "settings": "large sunny secret wild | garden; old leafy | park; neat | yard",
+        "settings": "large sunny secret wild | garden; old leafy | park; quiet | courtyard",
         "detail": "roses and bees; cabbages and beans; winding paths; bright flowers",
         "spots": """! behind the flowerpots; ! under the rose bush; beside the shed; ! in the strawberry bed; next to the sundial; ! under a
             cabbage leaf; ! near the compost heap; ! among the tulips; on the garden bench; behind the greenhouse; by the bird bath;

@@ -141,7 +141,7 @@ class Teller:
 
     def close(self, *variants, probability=0.6):
         """A last sentence, from the schema's own or from those that suit any happy end."""
-        if self.chance(probability * (0.35 + self._leisure)):
+        if self.chance(probability * (0.65 + self._leisure)):
             pool = phrases.CLOSINGS + (phrases.CLOSINGS_FOR_TWO if "b" in self.entities else [])
             self.say(*(variants or pool))
         if self.chance(0.06):

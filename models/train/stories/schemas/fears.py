@@ -67,9 +67,8 @@ def afraid_of_the_dark(t):
 @schema("learning to swim", worlds="river sea")
 def learning_to_swim(t):
     t.hero(), t.friend()
-    t.open()
     t.feels("a", "afraid", "{a.he} had once fallen into deep water")
-    t.say(
+    t.open(
         "everyone could swim, only {a} could not. {a.he} had once fallen into deep water, and since then {a.he} was afraid of it.",
         "{a} never went into the water. {a.he} was afraid, because {a.he} had once fallen into deep water.",
     )
@@ -355,9 +354,6 @@ def a_strange_noise_at_night(t):
         "when the sun came up, its mother came over the wall. She had searched everywhere.",
     )
     t.say('"Thank you for being so brave," said the mother.', '"You saved my child," said the mother. "Thank you!"')
-    if t.has_time():
-        t.speak("a", "I was not brave. I was scared all the time.", "But I was afraid!", reply=True)
-        t.say(
-            '"That is what being brave means," said the mother.', '"You were afraid, and you came all the same," said the mother.'
-        )
+    t.speak("a", "I was not brave. I was scared all the time.", "But I was afraid!", reply=True)
+    t.say('"That is what being brave means," said the mother.', '"You were afraid, and you came all the same," said the mother.')
     t.close(probability=0.5)

@@ -56,7 +56,7 @@ def quarrel_over_one_thing(t):
     t.say(
         "from then on they took turns. {a} had it in the morning, and {b} had it in the afternoon.",
         "after that they took turns, and the {x} was never {broken} again.",
-        "and because they took turns, the game was twice as much fun.",
+        "after that they took turns, and it was twice as much fun.",
     )
     t.close(probability=0.4)
 
@@ -64,8 +64,7 @@ def quarrel_over_one_thing(t):
 @schema("unkind words")
 def unkind_words(t):
     t.hero(), t.friend()
-    t.open()
-    t.say(
+    t.open(
         "{a.his} best friend was {b.apposed}.",
         "every day {a.he} played with {b.friend}.",
         "{a.he} had a friend called {b}, and the two of them played together every day.",
@@ -179,7 +178,9 @@ def a_forgotten_promise(t):
     t.hero(), t.friend(), t.thing("x", "gift", "baked")
     t.open()
     t.par()
-    plan = t.word("plan", "go fishing", "fly a kite", "pick berries", "build a tree house", "watch the sunset", "plant beans")
+    plan = t.word(
+        "plan", "row on the lake", "fly a kite", "pick berries", "build a tree house", "watch the sunset", "plant beans"
+    )
     t.say(
         f"{{a}} had promised {{b.friend}} to {plan} together on Sunday.",
         f'"On Sunday we will {plan}," {{a}} had promised {{b.friend}}.',

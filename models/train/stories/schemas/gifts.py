@@ -293,7 +293,7 @@ def the_last_piece(t):
     t.has("a", "x")
     t.say(
         "{a} had {x.a}, fresh from the oven. It smelled so good that {a.his} mouth watered.",
-        "{day}, {a.mother} gave {a} {x.a}. It was still warm.",
+        "{day}, {a.mother} gave {a.him} {x.a}, and it smelled wonderful.",
     )
     t.say(
         "just as {a.he} wanted to take a bite, {b.friend} came along.",

@@ -130,12 +130,11 @@ def food_for_someone_who_is_ill(t):
         f'"Two visitors and such good food," {she} said. "That is the best medicine."',
         f'"I feel much better already," {she} said. "Thank you, my dears."',
     )
-    if t.has_time():
-        t.say(
-            "then they all played cards until it was time to go.",
-            "they stayed for a story, and they were home before dark.",
-            f"and {{b}} told such funny jokes that {{a.s}} {relative} forgot to be ill.",
-        )
+    t.say(
+        "then they all played cards until it was time to go.",
+        "they stayed for a story, and they were home before dark.",
+        f"and {{b}} told such funny jokes that {{a.s}} {relative} forgot to be ill.",
+    )
     t.close(probability=0.4)
 
 

@@ -352,8 +352,7 @@ def who_is_too_small(t):
     t.world.finds("a", "x", "p")
     t.ask("Who got the {x} back?", "{a} got the {x} back.", "{a}", "who")
     t.gives("a", "x", "c", asks=False)
-    if t.has_time():
-        t.speak("c", "What would we do without you?", "You have saved my {x}! Thank you.", "It is good to have someone small.")
+    t.speak("c", "What would we do without you?", "You have saved my {x}! Thank you.", "It is good to have someone small.")
     t.feels("a", "happy", "{a.he} was just the right size")
     t.say(
         "{a} was happy. {a.he} was not too small. {a.he} was just the right size.",

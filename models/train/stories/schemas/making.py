@@ -365,8 +365,7 @@ def sailing_away(t):
         "it held! They paddled back as fast as they could.",
         "they paddled and paddled, and at last they felt the ground under them.",
     )
-    if t.has_time():
-        t.say("wet and happy, they lay down on the shore.", "they fell into the warm sand and laughed.")
+    t.say("wet and happy, they lay down on the shore.", "they fell into the warm sand and laughed.")
     if t.has_time():
         t.speak("b", "Tomorrow we will mend the hole.", "You were a good captain.", "Next time I will be the captain!")
     t.close(probability=0.6)
