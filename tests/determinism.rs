@@ -13,7 +13,7 @@ use infer_kernels::testing::Seeded;
 use infer_kernels::{DType, Isa};
 use infer_loaders::OpenOptions;
 
-use crate::fixtures::{Session, Text, isas, logits, open, open_with, references, write_larger_model};
+use crate::fixtures::{LARGER_VOCAB_SIZE, Session, Text, isas, logits, open, open_with, references, write_larger_model};
 use crate::util::{Dir, checkpoint, infer};
 
 /// The whole of what is left.
@@ -57,8 +57,8 @@ impl Case {
         let dir = write_larger_model(dtype);
         let mut seeded = Seeded(5);
         // More rows than a part or a tile of any step takes.
-        let ids = (0..37).map(|_| seeded.below(1003) as u32).collect();
-        let text = Text { ids, n_prompt: 33 };
+        let ids = (0..21).map(|_| seeded.below(LARGER_VOCAB_SIZE) as u32).collect();
+        let text = Text { ids, n_prompt: 18 };
         Case { name: format!("a larger model in {dtype}"), folder: dir.root().to_path_buf(), text, _dir: Some(dir) }
     }
 
@@ -194,32 +194,42 @@ fn which_rows_want_logits_changes_no_bit() {
 fn a_prefix_from_the_cache_changes_no_bit() {
     for case in Case::all() {
         for run in runs() {
-            let model = case.open(2, run);
-            for n_shared in [1, PAGE_LEN - 1, PAGE_LEN, PAGE_LEN + 1, case.text.ids.len() - 1] {
-                if n_shared < case.text.ids.len() {
-                    share_a_prefix(&model, &case.text, n_shared, &format!("{}, {run:?}, {n_shared} shared", case.name));
-                }
+            let (model, n) = (case.open(2, run), case.text.ids.len());
+            let longer = branch(&case.text, n, 1);
+            let fresh = logits(&model, &longer, ALL);
+            let mut session = Session::new(&model);
+            let whole = session.cache.create();
+            session.read(&case.text, whole, ALL);
+            for n_shared in [1, PAGE_LEN - 1, PAGE_LEN, PAGE_LEN + 1, n - 1].into_iter().filter(|&n_shared| n_shared < n) {
+                let what = format!("{}, {run:?}, {n_shared} shared", case.name);
+                let trunk = session.cache.fork(whole);
+                share_a_prefix(&mut session, trunk, &case.text, n_shared, (&longer, &fresh), &what);
             }
         }
     }
 }
 
-/// Forks and truncates sequences that share the first `n_shared` positions of `text`, appends to them in turn, and compares each with a
-/// fresh cache.
-fn share_a_prefix(model: &Model, text: &Text, n_shared: usize, what: &str) {
-    let vocab_size = model.config().vocab_size;
-    // The first positions of a text, and then others than it has.
-    let branch = |n: usize, step: usize| {
-        let tail = text.ids.iter().cycle().skip(step).step_by(2).take(9);
-        let ids = text.ids[..n].iter().chain(tail).copied().collect();
-        Text { ids, n_prompt: text.n_prompt }
-    };
-    let (n, a, b, c) = (text.ids.len(), branch(text.ids.len(), 1), branch(n_shared, 2), branch(n_shared, 3));
-    let [fresh_a, fresh_b, fresh_c] = [&a, &b, &c].map(|text| logits(model, text, ALL));
+/// The first `n` positions of a text, and then others than it has.
+fn branch(text: &Text, n: usize, step: usize) -> Text {
+    let tail = text.ids.iter().cycle().skip(step).step_by(2).take(9);
+    Text { ids: text.ids[..n].iter().chain(tail).copied().collect(), n_prompt: text.n_prompt }
+}
 
-    let mut session = Session::new(model);
-    let trunk = session.cache.create();
-    session.read(text, trunk, ALL);
+/// Forks and truncates sequences that share the first `n_shared` positions of `text`, which `trunk` holds, appends to them in turn, and
+/// compares each with a fresh cache. `longer` is what the trunk becomes, and its logits.
+fn share_a_prefix(
+    session: &mut Session<'_>,
+    trunk: SequenceId,
+    text: &Text,
+    n_shared: usize,
+    longer: (&Text, &[f32]),
+    what: &str,
+) {
+    let vocab_size = session.model.config().vocab_size;
+    let (n, (a, fresh_a)) = (text.ids.len(), longer);
+    let (b, c) = (branch(text, n_shared, 2), branch(text, n_shared, 3));
+    let [fresh_b, fresh_c] = [&b, &c].map(|text| logits(session.model, text, ALL));
+
     let fork = session.cache.fork(trunk);
     session.cache.truncate(fork, n_shared);
     // Both grow in the same pass.
@@ -245,6 +255,7 @@ fn share_a_prefix(model: &Model, text: &Text, n_shared: usize, what: &str) {
     session.cache.truncate(trunk, 0);
     assert!(session.cache.is_empty(trunk));
     assert_bits(&fresh_c, &session.read(&c, trunk, 50), || format!("{what}: a sequence begun again"));
+    [trunk, second, reused].into_iter().for_each(|sequence| session.cache.remove(sequence));
 }
 
 #[test]

@@ -158,10 +158,14 @@ pub fn logits(model: &Model, text: &Text, chunk: usize) -> Vec<f32> {
     session.read(text, sequence, chunk)
 }
 
-/// Writes a Llama checkpoint with random weights of `dtype`. No vector width divides its sizes, and its matrices are large enough (from
-/// 67 KB to 530 KB in f32) that one product is shared out among threads.
+/// Tokens of [`write_larger_model`].
+pub const LARGER_VOCAB_SIZE: usize = 403;
+
+/// Writes a Llama checkpoint with random weights of `dtype`. No vector width divides its sizes. Its matrices are large enough (up to 1.1 MB
+/// in f32) that one product is shared out among threads, and one is wide enough that a row's sum is taken in blocks.
 pub fn write_larger_model(dtype: DType) -> Dir {
-    let (dim, hidden_dim, vocab_size, n_layers, head_dim, n_heads, n_kv_heads) = (132, 357, 1003, 2, 22, 6, 2);
+    let (dim, hidden_dim, vocab_size, n_layers) = (132, 2117, LARGER_VOCAB_SIZE, 1);
+    let (head_dim, n_heads, n_kv_heads) = (22, 6, 2);
     let dir = Dir::new();
     let config = json!({
         "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
