@@ -49,7 +49,7 @@ def the_broken_thing(t):
     )
     t.speak("a", "It was me. I broke the {x}, and I told a lie. I am so sorry.", "I broke it, and then I was afraid to say so.")
     t.say(
-        f'"I am sad about the {{x}}," {asker} said. "But I am glad that you told me."',
+        f'"I am sad about the {{x}}," said {{a.{owner}}}. "But I am glad that you told me."',
         f'"A {{x}} can be mended," said {{a.{owner}}}. "It is the truth that matters."'
         if not t.entities["x"].noun[0] in "aeiou"
         else f'"It can be mended," said {{a.{owner}}}. "It is the truth that matters."',
