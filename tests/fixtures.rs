@@ -158,6 +158,9 @@ pub fn logits(model: &Model, text: &Text, chunk: usize) -> Vec<f32> {
     session.read(text, sequence, chunk)
 }
 
+/// The storage formats that [`write_larger_model`] writes.
+pub const FLOATS: &[DType] = &[DType::F32, DType::F16, DType::BF16];
+
 /// Tokens of [`write_larger_model`].
 pub const LARGER_VOCAB_SIZE: usize = 403;
 

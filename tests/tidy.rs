@@ -28,15 +28,18 @@ fn all_files() -> Vec<String> {
     files
 }
 
-/// Adds the files below `folder`, whose path from the top is `path`, without those named in `.gitignore` files.
+/// Adds the files below `folder`, whose path from the top is `path`, without those that `.gitignore` files name, by whole names or as
+/// `*` and an ending.
 fn walk(folder: &Path, path: &str, ignored: &[String], files: &mut Vec<String>) {
     let mut ignored = ignored.to_vec();
     let lines = fs::read_to_string(folder.join(".gitignore")).unwrap_or_default();
-    ignored.extend(lines.lines().map(|line| line.trim().trim_matches('/').to_owned()));
+    let patterns = lines.lines().map(|line| line.trim().trim_matches('/'));
+    ignored.extend(patterns.filter(|pattern| !pattern.is_empty() && !pattern.starts_with('#')).map(str::to_owned));
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        if ignored.contains(&name) {
+        let is_ignored = |pattern: &String| pattern.strip_prefix('*').map_or(*pattern == name, |end| name.ends_with(end));
+        if ignored.iter().any(is_ignored) {
             continue;
         }
         if entry.file_type().unwrap().is_dir() {
@@ -58,10 +61,12 @@ fn ignored_files_are_left_out() {
     let dir = crate::util::Dir::new();
     fs::create_dir_all(dir.path("a/target")).unwrap();
     fs::create_dir_all(dir.path("b/corpus")).unwrap();
-    for (file, content) in
-        [(".gitignore", "/target\n"), ("a/x.rs", ""), ("a/target/y.rs", ""), ("b/.gitignore", "corpus/\n"), ("b/corpus/z", "")]
-    {
-        dir.write(file, content);
+    fs::create_dir_all(dir.path("cache/c")).unwrap();
+    dir.write(".gitignore", "# built\n\n/target\n*.pyc\n");
+    dir.write("b/.gitignore", "corpus/\n");
+    dir.write("cache/.gitignore", "*\n");
+    for file in ["a/x.rs", "a/x.pyc", "a/target/y.rs", "b/corpus/z", "cache/c/d"] {
+        dir.write(file, "");
     }
     let mut files = Vec::new();
     walk(dir.root(), "", &[], &mut files);
