@@ -288,27 +288,22 @@ def too_shy_to_sing(t):
 
 @schema("a strange noise at night")
 def a_strange_noise_at_night(t):
-    (
-        t.hero(),
-        t.spot(),
-        t.thing(
-            "x",
-            "carrier",
-            "wear",
-            without=(
-                "ring",
-                "necklace",
-                "bracelet",
-                "brooch",
-                "crown",
-                "button",
-                "belt",
-                "ribbon",
-                "apron",
-                "cape",
-                "shawl",
-                "coat",
-            ),
+    t.hero(), t.spot(seat=True)
+    t.named_thing(
+        "x",
+        *t.rng.choice(
+            [
+                ("basket", "old"),
+                ("box", "wooden"),
+                ("hat", "straw"),
+                ("bucket", "tin"),
+                ("sack", "brown"),
+                ("boot", "old"),
+                ("bag", "leather"),
+                ("flowerpot", "broken"),
+                ("wheelbarrow", "old"),
+                ("crate", "wooden"),
+            ]
         ),
     )
     t.open()
