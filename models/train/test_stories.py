@@ -179,7 +179,10 @@ class TheWorld(unittest.TestCase):
 
     def test_lets_a_thing_go_round(self):
         world = World()
-        world.gets("a", "x"), world.loses("a", "x", "p"), world.finds("b", "x", "p"), world.gives("b", "x", "a")
+        world.gets("a", "x")
+        world.loses("a", "x", "p")
+        world.finds("b", "x", "p")
+        world.gives("b", "x", "a")
         self.assertEqual(world.holder, {"x": "a"})
 
 

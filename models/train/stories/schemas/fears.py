@@ -5,7 +5,9 @@ from . import schema
 
 @schema("afraid of the dark")
 def afraid_of_the_dark(t):
-    t.hero(), t.friend(), t.thing("x", "lamp")
+    t.hero()
+    t.friend()
+    t.thing("x", "lamp")
     t.open()
     t.feels("a", "afraid", "{a.he} did not like the dark")
     t.say(
@@ -66,7 +68,8 @@ def afraid_of_the_dark(t):
 
 @schema("learning to swim", worlds="river sea")
 def learning_to_swim(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.feels("a", "afraid", "{a.he} had once fallen into deep water")
     t.open(
         "everyone could swim, only {a} could not. {a.he} had once fallen into deep water, and since then {a.he} was afraid of it.",
@@ -112,7 +115,8 @@ def learning_to_swim(t):
 
 @schema("the thunderstorm")
 def the_thunderstorm(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.open()
     t.par()
     t.say(
@@ -182,7 +186,9 @@ def the_thunderstorm(t):
 
 @schema("the frightening shadow")
 def the_frightening_shadow(t):
-    t.hero(), t.friend(), t.spot(seat=True)
+    t.hero()
+    t.friend()
+    t.spot(seat=True)
     t.open()
     t.par()
     t.say(
@@ -236,7 +242,9 @@ def the_frightening_shadow(t):
 
 @schema("too shy to sing")
 def too_shy_to_sing(t):
-    t.hero(), t.friend(), t.thing("x", "music")
+    t.hero()
+    t.friend()
+    t.thing("x", "music")
     t.open(
         "{a.he} had the sweetest voice you ever heard, but {a.he} only sang when {a.he} was alone.",
         "{a.he} loved to sing, but only when nobody could hear {a.him}.",
@@ -288,7 +296,8 @@ def too_shy_to_sing(t):
 
 @schema("a strange noise at night")
 def a_strange_noise_at_night(t):
-    t.hero(), t.spot(seat=True)
+    t.hero()
+    t.spot(seat=True)
     t.named_thing(
         "x",
         *t.rng.choice(

@@ -5,7 +5,9 @@ from . import schema
 
 @schema("a quarrel over one thing")
 def quarrel_over_one_thing(t):
-    t.hero(), t.friend(), t.thing("x", "toy", "cloth", without=("rocking horse", "tent", "rug"))
+    t.hero()
+    t.friend()
+    t.thing("x", "toy", "cloth", without=("rocking horse", "tent", "rug"))
     t.open()
     t.par()
     t.say(
@@ -63,7 +65,8 @@ def quarrel_over_one_thing(t):
 
 @schema("unkind words")
 def unkind_words(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.open(
         "{a.his} best friend was {b.apposed}.",
         "every day {a.he} played with {b.friend}.",
@@ -124,7 +127,9 @@ def unkind_words(t):
 
 @schema("the new neighbour")
 def the_new_neighbour(t):
-    t.hero(), t.thing("x", "food"), t.friend()
+    t.hero()
+    t.thing("x", "food")
+    t.friend()
     t.open()
     t.par()
     t.say(
@@ -175,7 +180,9 @@ def the_new_neighbour(t):
 
 @schema("a forgotten promise")
 def a_forgotten_promise(t):
-    t.hero(), t.friend(), t.thing("x", "gift", "baked")
+    t.hero()
+    t.friend()
+    t.thing("x", "gift", "baked")
     t.open()
     t.par()
     plan = t.word(
@@ -227,7 +234,9 @@ def a_forgotten_promise(t):
 
 @schema("the race")
 def the_race(t):
-    t.hero(), t.friend(), t.thing("x", "treasure", "gift", "baked")
+    t.hero()
+    t.friend()
+    t.thing("x", "treasure", "gift", "baked")
     t.open("{a.he} was the fastest runner of all, and {a.he} knew it.", "{a.he} could run like the wind.")
     t.par()
     t.say(
@@ -276,7 +285,10 @@ def the_race(t):
 
 @schema("a trade")
 def a_trade(t):
-    t.hero(), t.friend(), t.thing("x", "toy", "music", "tool"), t.thing("y", "food")
+    t.hero()
+    t.friend()
+    t.thing("x", "toy", "music", "tool")
+    t.thing("y", "food")
     t.open()
     t.par()
     t.has("b", "x")

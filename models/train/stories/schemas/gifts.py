@@ -5,7 +5,9 @@ from . import schema
 
 @schema("a wish upon a star")
 def a_wish_upon_a_star(t):
-    t.hero(), t.thing("x", "toy", "music", "wear", "treasure"), t.friend()
+    t.hero()
+    t.thing("x", "toy", "music", "wear", "treasure")
+    t.friend()
     t.open()
     t.say(
         "there was one thing {a} wanted more than anything in the world: {x.a}.",
@@ -63,7 +65,8 @@ def a_wish_upon_a_star(t):
 
 @schema("the grateful fish", worlds="river sea farm village")
 def the_grateful_fish(t):
-    t.hero(), t.thing("x", "treasure", "music", "gift")
+    t.hero()
+    t.thing("x", "treasure", "music", "gift")
     t.open("{a.he} was poor, but {a.he} had a good heart.", "{a.he} had never hurt even a fly.")
     t.par()
     fish = t.word("fish", "silver fish", "golden fish", "little blue fish", "fish with rainbow scales")
@@ -102,7 +105,8 @@ def the_grateful_fish(t):
     )
     t.feels("a", "glad", "{b} was well again")
     t.say("{b} was well again, and {a} was glad.", "{a} was so glad that {b} was well again.")
-    t.spot("q"), t.lies("x", "q")
+    t.spot("q")
+    t.lies("x", "q")
     t.world.finds("a", "x", "q")
     t.say(
         "the next morning {a} found {x.a} {q}, still wet from the water. It was a present from the fish.",
@@ -115,7 +119,10 @@ def the_grateful_fish(t):
 
 @schema("a surprise for a birthday")
 def a_surprise_for_a_birthday(t):
-    t.hero(), t.friend(), t.thing("x", "toy", "gift", "music", "wear"), t.spot(seat=True)
+    t.hero()
+    t.friend()
+    t.thing("x", "toy", "gift", "music", "wear")
+    t.spot(seat=True)
     t.open()
     t.par()
     t.say(
@@ -153,7 +160,8 @@ def a_surprise_for_a_birthday(t):
         f"there was music, and there was a {cake} with candles on it.",
     )
     t.ask("What kind of cake was there?", f"There was a {cake}.", cake.split()[0])
-    t.has("b", "x"), t.gives("b", "x", "a")
+    t.has("b", "x")
+    t.gives("b", "x", "a")
     t.say("{b} gave {a} {x.a}.", "{b} had {x.a} for {a.him}, tied with a bow.")
     t.ask_colour("x")
     if t.has_time():
@@ -174,7 +182,8 @@ def a_surprise_for_a_birthday(t):
 
 @schema("a present made by hand")
 def a_present_made_by_hand(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.open()
     item, stuff, action = t.rng.choice(
         [
@@ -200,7 +209,8 @@ def a_present_made_by_hand(t):
         "The best presents are made, not bought.",
         "Then make something. You have two good hands." if t.entities["a"].hand == "hand" else "Then make something yourself.",
     )
-    t.knows("c", "make it"), t.tells("c", "make it", "a")
+    t.knows("c", "make it")
+    t.tells("c", "make it", "a")
     if t.has_time():
         t.say(
             f"that was a good idea! {{a}} went out and gathered {stuff}."
@@ -234,7 +244,10 @@ def a_present_made_by_hand(t):
 
 @schema("a picnic in the rain", worlds="forest meadow farm hills garden river village")
 def a_picnic_in_the_rain(t):
-    t.hero(), t.friend(), t.thing("x", "baked"), t.spot(seat=True)
+    t.hero()
+    t.friend()
+    t.thing("x", "baked")
+    t.spot(seat=True)
     t.open()
     t.par()
     t.has("a", "x")
@@ -287,7 +300,9 @@ def a_picnic_in_the_rain(t):
 
 @schema("the last piece")
 def the_last_piece(t):
-    t.hero(), t.thing("x", "baked"), t.friend()
+    t.hero()
+    t.thing("x", "baked")
+    t.friend()
     t.open()
     t.par()
     t.has("a", "x")

@@ -5,7 +5,9 @@ from . import schema
 
 @schema("stuck fast")
 def stuck_fast(t):
-    t.hero(), t.friend(), t.helper()
+    t.hero()
+    t.friend()
+    t.helper()
     t.open()
     t.par()
     trap, escape = t.rng.choice(
@@ -15,7 +17,8 @@ def stuck_fast(t):
             ("in a dry well", "a bucket on a rope"), ("behind a heavy door", "a rusty key"), ("between two rocks", "a pot of butter"),
         ]
     )  # fmt: skip
-    t.word("trap", trap), t.word("escape", escape)
+    t.word("trap", trap)
+    t.word("escape", escape)
     t.say(
         "{day}, {a} heard a cry for help. {b.friend} was stuck {trap}!",
         "{day}, {a} was looking for {b.friend}. {a.he} found {b.him} {trap}. {b} was stuck!",
@@ -52,7 +55,8 @@ def stuck_fast(t):
 
 @schema("the heavy cart")
 def the_heavy_cart(t):
-    t.hero(), t.helper()
+    t.hero()
+    t.helper()
     t.open(
         "{a.he} was small, but {a.he} never stood by when somebody needed help.",
         "wherever there was work to do, {a.he} came to help.",
@@ -108,7 +112,9 @@ def the_heavy_cart(t):
 
 @schema("a friend in bed")
 def a_friend_in_bed(t):
-    t.hero(), t.friend(), t.thing("x", "flower", "food", "gift", without=("egg", "turnip", "cabbage", "picture"))
+    t.hero()
+    t.friend()
+    t.thing("x", "flower", "food", "gift", without=("egg", "turnip", "cabbage", "picture"))
     t.open()
     t.par()
     illness = t.word("illness", "a bad cold", "a sore throat", "a hurt leg", "a high fever", "a cough", "a toothache")
@@ -159,7 +165,8 @@ def a_friend_in_bed(t):
 
 @schema("the broken bridge", worlds="forest river hills jungle meadow")
 def the_broken_bridge(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.open(
         "{a.he} lived on one side of the brook, and {a.his} friend lived on the other.",
         "every day {a.he} crossed the little bridge to visit a friend.",
@@ -211,7 +218,8 @@ def the_broken_bridge(t):
 
 @schema("the hungry guest in the garden", worlds="farm village garden meadow")
 def the_hungry_guest(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.open()
     t.par()
     crop = t.word("crop", "carrots", "peas", "strawberries", "cabbages", "radishes", "beans", "raspberries", "tomatoes")
@@ -259,7 +267,8 @@ def the_hungry_guest(t):
 
 @schema("the bird that could not fly")
 def the_bird_that_could_not_fly(t):
-    t.hero(), t.spot()
+    t.hero()
+    t.spot()
     bird = t.word("bird", "sparrow", "robin", "wren", "swallow", "blackbird", "finch", "lark")
     t.open()
     t.par()

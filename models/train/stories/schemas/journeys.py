@@ -5,7 +5,8 @@ from . import schema
 
 @schema("to see the wide world")
 def to_see_the_wide_world(t):
-    t.hero(), t.thing("x", "food")
+    t.hero()
+    t.thing("x", "food")
     goal, view = t.rng.choice(
         [
             ("the sea", "it was blue and had no end"), ("the top of the highest mountain", "the whole world lay below"),
@@ -70,12 +71,10 @@ def to_see_the_wide_world(t):
 
 @schema("food for someone who is ill")
 def food_for_someone_who_is_ill(t):
-    (
-        t.hero(),
-        t.thing("x", "baked", "food", without=("egg", "acorn", "chestnut", "turnip", "cabbage", "pumpkin", "lemon")),
-        t.spot(seat=True),
-        t.friend(),
-    )
+    t.hero()
+    t.thing("x", "baked", "food", without=("egg", "acorn", "chestnut", "turnip", "cabbage", "pumpkin", "lemon"))
+    t.spot(seat=True)
+    t.friend()
     relative = t.rng.choice(["grandmother", "grandfather", "aunt", "uncle"])
     she = "she" if relative in ("grandmother", "aunt") else "he"
     t.open()
@@ -140,7 +139,9 @@ def food_for_someone_who_is_ill(t):
 
 @schema("lost in the fog", worlds="forest sea hills river meadow snow")
 def lost_in_the_fog(t):
-    t.hero(), t.friend(), t.thing("x", "lamp", "music", without=("violin", "harp", "guitar", "candle", "music box"))
+    t.hero()
+    t.friend()
+    t.thing("x", "lamp", "music", without=("violin", "harp", "guitar", "candle", "music box"))
     t.open()
     t.par()
     jobs = {"sea": ["driftwood", "shells", "seaweed"], "snow": ["firewood", "dry twigs"]}
@@ -197,7 +198,8 @@ def lost_in_the_fog(t):
 
 @schema("the little one who was lost")
 def the_little_one_who_was_lost(t):
-    t.hero(), t.spot()
+    t.hero()
+    t.spot()
     baby, parent = t.rng.choice(
         [
             ("duckling", "duck"),
@@ -215,7 +217,8 @@ def the_little_one_who_was_lost(t):
         baby, parent = "gosling", "goose"
     if t.entities["a"].kind == "gosling":
         baby, parent = "calf", "cow"
-    t.word("baby", baby), t.word("parent", parent)
+    t.word("baby", baby)
+    t.word("parent", parent)
     t.open()
     t.par()
     t.say(
@@ -286,32 +289,31 @@ def the_little_one_who_was_lost(t):
 
 @schema("the treasure map")
 def the_treasure_map(t):
-    (
-        t.hero(),
-        t.friend(),
-        t.thing(
-            "x",
-            "treasure",
-            "music",
-            "gift",
-            without=(
-                "map",
-                "chest",
-                "picture",
-                "four-leaf clover",
-                "honey cake",
-                "plum cake",
-                "jar of jam",
-                "pot of honey",
-                "bunch of flowers",
-                "rose",
-                "tulip",
-                "daffodil",
-                "mug",
-            ),
+    t.hero()
+    t.friend()
+    t.thing(
+        "x",
+        "treasure",
+        "music",
+        "gift",
+        without=(
+            "map",
+            "chest",
+            "picture",
+            "four-leaf clover",
+            "honey cake",
+            "plum cake",
+            "jar of jam",
+            "pot of honey",
+            "bunch of flowers",
+            "rose",
+            "tulip",
+            "daffodil",
+            "mug",
         ),
     )
-    t.spot("p"), t.spot("q", seat=True)
+    t.spot("p")
+    t.spot("q", seat=True)
     t.open()
     t.par()
     t.say(
@@ -362,16 +364,14 @@ def the_treasure_map(t):
 
 @schema("a letter to a friend far away")
 def a_letter_to_a_friend_far_away(t):
-    (
-        t.hero(),
-        t.friend(),
-        t.helper(),
-        t.thing(
-            "x",
-            "small",
-            "nature",
-            without=("stick", "egg", "apple", "pear", "plum", "peach", "bun", "lemon", "muffin", "strawberry", "biscuit", "tool"),
-        ),
+    t.hero()
+    t.friend()
+    t.helper()
+    t.thing(
+        "x",
+        "small",
+        "nature",
+        without=("stick", "egg", "apple", "pear", "plum", "peach", "bun", "lemon", "muffin", "strawberry", "biscuit", "tool"),
     )
     t.open()
     t.par()

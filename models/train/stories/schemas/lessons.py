@@ -5,7 +5,8 @@ from . import schema
 
 @schema("the broken thing")
 def the_broken_thing(t):
-    t.hero(), t.thing("x", "breaks", without=("egg",))
+    t.hero()
+    t.thing("x", "breaks", without=("egg",))
     owner = t.rng.choice(["mother", "grandmother", "father", "aunt", "grandfather"])
     t.open()
     t.par()
@@ -137,7 +138,8 @@ def the_slow_seed(t):
 
 @schema("the thin ice", worlds="river farm village snow")
 def the_thin_ice(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.open(
         "{a.he} never listened when somebody told {a.him} to be careful.",
         "whenever somebody warned {a.him}, {a.he} only laughed.",
@@ -193,7 +195,8 @@ def the_thin_ice(t):
 
 @schema("trying again")
 def trying_again(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.open()
     skill, fail, win = t.rng.choice(
         [
@@ -249,7 +252,8 @@ def trying_again(t):
 
 @schema("the boaster")
 def the_boaster(t):
-    t.hero(), t.helper()
+    t.hero()
+    t.helper()
     deed = t.word(
         "deed",
         "jump over the river",
@@ -304,7 +308,8 @@ def the_boaster(t):
 
 @schema("who is too small")
 def who_is_too_small(t):
-    t.hero(), t.helper()
+    t.hero()
+    t.helper()
     t.open("{a.he} was the smallest of all, and everyone told {a.him} so.", "{a.he} was smaller than anyone else.")
     t.par()
     t.feels("a", "sad", "everyone said that {a.he} was too small")
@@ -335,7 +340,8 @@ def who_is_too_small(t):
         f"{{day}}, {{c.intro}} dropped {{x.a}}, and it rolled into {key_place}.",
         f"then, {{day}}, {{c.intro}} lost {{x.a}}. It had fallen into {key_place}.",
     )
-    t.has("c", "x"), t.loses("c", "x", "p")
+    t.has("c", "x")
+    t.loses("c", "x", "p")
     t.ask("What did {c} lose?", "{c} lost {x.a}.", "{x}")
     t.ask("Where had the {x} fallen?", f"The {{x}} had fallen into {key_place}.", key_place, "where")
     t.say(

@@ -5,7 +5,10 @@ from . import schema
 
 @schema("lost and found")
 def lost_and_found(t):
-    t.hero(), t.friend(), t.thing("x", "small", "-food"), t.spot()
+    t.hero()
+    t.friend()
+    t.thing("x", "small", "-food")
+    t.spot()
     t.open()
     t.say(
         "of all the things {a.he} had, {a.he} loved {a.his} {x.full} best.",
@@ -67,7 +70,10 @@ def lost_and_found(t):
 
 @schema("something strange on the ground")
 def whose_is_it(t):
-    t.hero(), t.friend(), t.thing("x", "small", "treasure", "wear", "-food"), t.spot()
+    t.hero()
+    t.friend()
+    t.thing("x", "small", "treasure", "wear", "-food")
+    t.spot()
     t.open()
     t.par()
     t.lies("x", "p")
@@ -124,7 +130,9 @@ def whose_is_it(t):
 
 @schema("carried off by the wind", worlds="meadow farm village sea hills garden")
 def carried_off_by_the_wind(t):
-    t.hero(), t.friend(), t.thing("x", "light")
+    t.hero()
+    t.friend()
+    t.thing("x", "light")
     t.spot()
     t.open()
     t.has("a", "x")
@@ -187,7 +195,10 @@ def carried_off_by_the_wind(t):
 
 @schema("the missing food")
 def the_missing_food(t):
-    t.hero(), t.friend(), t.thing("x", "baked"), t.spot(seat=True)
+    t.hero()
+    t.friend()
+    t.thing("x", "baked")
+    t.spot(seat=True)
     t.open()
     t.par()
     t.has("a", "x")
@@ -256,7 +267,9 @@ def the_missing_food(t):
 
 @schema("the untidy room")
 def the_untidy_room(t):
-    t.hero(), t.thing("x", "toy", "wear", "music", without=("rocking horse",)), t.helper()
+    t.hero()
+    t.thing("x", "toy", "wear", "music", without=("rocking horse",))
+    t.helper()
     t.open(
         "{a} never put anything away. {a.his} {a.home} was so untidy that you could not see the floor.",
         "{a.his} {a.home} was full of things. There were things on the bed and things under the bed.",
@@ -295,7 +308,8 @@ def the_untidy_room(t):
         "Put away one thing at a time, and you will find it.",
         "A tidy place hides nothing. Put one thing after the other where it belongs.",
     )
-    t.knows("c", "tidying finds things"), t.tells("c", "tidying finds things", "a")
+    t.knows("c", "tidying finds things")
+    t.tells("c", "tidying finds things", "a")
     t.say(
         "{a} sighed. {a.he} put one sock in the drawer. Then {a.he} put away a book, and then another.",
         "so {a} began. First {a.he} folded the clothes, then {a.he} picked up the toys.",
@@ -317,7 +331,9 @@ def the_untidy_room(t):
 
 @schema("the floating thing", worlds="river sea farm village")
 def the_floating_thing(t):
-    t.hero(), t.friend(), t.thing("x", "floats")
+    t.hero()
+    t.friend()
+    t.thing("x", "floats")
     t.open()
     if t.setting.world == "sea":
         t.word("water", "sea")

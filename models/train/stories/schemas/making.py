@@ -5,7 +5,8 @@ from . import schema
 
 @schema("the spoiled picture")
 def the_spoiled_picture(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.open()
     t.par()
     subject = t.word(
@@ -63,31 +64,29 @@ def the_spoiled_picture(t):
 
 @schema("the snowman", worlds="snow village farm hills garden")
 def the_snowman(t):
-    (
-        t.hero(),
-        t.friend(),
-        t.thing(
-            "x",
-            "wear",
-            without=(
-                "ring",
-                "necklace",
-                "bracelet",
-                "crown",
-                "brooch",
-                "purse",
-                "shoe",
-                "boot",
-                "sock",
-                "slipper",
-                "button",
-                "backpack",
-                "apron",
-                "belt",
-                "mitten",
-                "glove",
-                "sweater",
-            ),
+    t.hero()
+    t.friend()
+    t.thing(
+        "x",
+        "wear",
+        without=(
+            "ring",
+            "necklace",
+            "bracelet",
+            "crown",
+            "brooch",
+            "purse",
+            "shoe",
+            "boot",
+            "sock",
+            "slipper",
+            "button",
+            "backpack",
+            "apron",
+            "belt",
+            "mitten",
+            "glove",
+            "sweater",
         ),
     )
     t.open()
@@ -131,13 +130,9 @@ def the_snowman(t):
 
 @schema("the tree house", worlds="forest meadow farm village garden jungle hills")
 def the_tree_house(t):
-    (
-        t.hero(),
-        t.friend(),
-        t.thing(
-            "x", "toy", "cloth", "lamp", "tool", without=("rocking horse", "ladder", "hammer", "pillow", "kite", "fishing net")
-        ),
-    )
+    t.hero()
+    t.friend()
+    t.thing("x", "toy", "cloth", "lamp", "tool", without=("rocking horse", "ladder", "hammer", "pillow", "kite", "fishing net"))
     t.open()
     t.par()
     tree = (
@@ -194,7 +189,8 @@ def the_tree_house(t):
 
 @schema("the baking day")
 def the_baking_day(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.thing("x", "baked")
     t.open()
     t.par()
@@ -212,7 +208,8 @@ def the_baking_day(t):
             ("vinegar", "milk"),
         ]
     )
-    t.word("wrong", wrong), t.word("right", right)
+    t.word("wrong", wrong)
+    t.word("right", right)
     t.say(
         "then {b} took a jar from the shelf. {b.he} thought that it was {right}, but it was {wrong}!",
         "nobody noticed that {b} put in {wrong} instead of {right}.",
@@ -251,7 +248,11 @@ def the_baking_day(t):
 
 @schema("the band")
 def the_band(t):
-    t.hero(), t.thing("x", "music"), t.friend(), t.thing("y", "music"), t.helper()
+    t.hero()
+    t.thing("x", "music")
+    t.friend()
+    t.thing("y", "music")
+    t.helper()
     t.open()
     t.par()
     t.has("a", "x")
@@ -298,32 +299,30 @@ def the_band(t):
 
 @schema("sailing away", worlds="sea river")
 def sailing_away(t):
-    (
-        t.hero(),
-        t.friend(),
-        t.thing(
-            "x",
-            "cloth",
-            without=(
-                "sock",
-                "mitten",
-                "glove",
-                "slipper",
-                "doll",
-                "puppet",
-                "tent",
-                "kite",
-                "hat",
-                "cap",
-                "pillow",
-                "cushion",
-                "ribbon",
-                "handkerchief",
-                "bag",
-                "sack",
-                "backpack",
-                "scarf",
-            ),
+    t.hero()
+    t.friend()
+    t.thing(
+        "x",
+        "cloth",
+        without=(
+            "sock",
+            "mitten",
+            "glove",
+            "slipper",
+            "doll",
+            "puppet",
+            "tent",
+            "kite",
+            "hat",
+            "cap",
+            "pillow",
+            "cushion",
+            "ribbon",
+            "handkerchief",
+            "bag",
+            "sack",
+            "backpack",
+            "scarf",
         ),
     )
     t.open()

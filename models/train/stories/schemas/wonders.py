@@ -5,7 +5,8 @@ from . import schema
 
 @schema("the small dragon", worlds="hills village forest meadow farm")
 def the_small_dragon(t):
-    t.hero(), t.thing("x", "food", "music", "lamp", without=("candle", "egg"))
+    t.hero()
+    t.thing("x", "food", "music", "lamp", without=("candle", "egg"))
     t.open()
     t.par()
     t.say(
@@ -138,7 +139,10 @@ def the_lonely_cloud(t):
 
 @schema("the door in the wall", worlds="village garden farm hills meadow")
 def the_door_in_the_wall(t):
-    t.hero(), t.friend(), t.spot(), t.named_thing("x", "key", t.rng.choice(["rusty", "golden", "silver", "tiny"]))
+    t.hero()
+    t.friend()
+    t.spot()
+    t.named_thing("x", "key", t.rng.choice(["rusty", "golden", "silver", "tiny"]))
     t.open()
     t.par()
     t.word("colour", "green", "blue", "small round", "red", "crooked")
@@ -196,7 +200,8 @@ def the_door_in_the_wall(t):
 
 @schema("the magic thing")
 def the_magic_thing(t):
-    t.hero(), t.helper()
+    t.hero()
+    t.helper()
     item, power, selfish, kind_use = t.rng.choice(
         [
             ("paintbrush", "whatever it painted became real", "painted a heap of gold", "painted bread for the hungry"),
@@ -255,7 +260,9 @@ def the_magic_thing(t):
 
 @schema("the egg")
 def the_egg(t):
-    t.hero(), t.spot(), t.friend()
+    t.hero()
+    t.spot()
+    t.friend()
     t.open()
     t.par()
     look = t.word("look", "blue", "green", "speckled", "golden", "striped", "white", "pink")
@@ -323,7 +330,8 @@ def the_egg(t):
 
 @schema("the moon in the water", worlds="forest river meadow farm garden village")
 def the_moon_in_the_water(t):
-    t.hero(), t.friend()
+    t.hero()
+    t.friend()
     t.open()
     t.par()
     water = t.word("water", "pond", "well", "lake", "pool", "brook")
@@ -368,32 +376,30 @@ def the_moon_in_the_water(t):
 
 @schema("a story for bedtime")
 def a_story_for_bedtime(t):
-    (
-        t.hero(),
-        t.thing(
-            "x",
-            "toy",
-            "cloth",
-            without=(
-                "rocking horse",
-                "wagon",
-                "kite",
-                "tent",
-                "rug",
-                "scooter",
-                "sledge",
-                "balloon",
-                "hoop",
-                "paper boat",
-                "puzzle",
-                "boot",
-                "tea towel",
-                "flag",
-                "sack",
-                "apron",
-                "coat",
-                "bag",
-            ),
+    t.hero()
+    t.thing(
+        "x",
+        "toy",
+        "cloth",
+        without=(
+            "rocking horse",
+            "wagon",
+            "kite",
+            "tent",
+            "rug",
+            "scooter",
+            "sledge",
+            "balloon",
+            "hoop",
+            "paper boat",
+            "puzzle",
+            "boot",
+            "tea towel",
+            "flag",
+            "sack",
+            "apron",
+            "coat",
+            "bag",
         ),
     )
     t.open()
