@@ -7,6 +7,7 @@ mod budget;
 mod commands;
 mod compare;
 mod interrupt;
+mod machine;
 mod progress;
 mod prompt;
 mod published;
@@ -14,6 +15,7 @@ mod reference;
 mod report;
 mod resources;
 mod scan;
+mod series;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -55,6 +57,7 @@ fn run() -> Result<(), Failure> {
         Err(Refusal::Asked(text)) => return report::print(&text),
         Err(Refusal::Usage(failure)) => return Err(failure),
     };
+    resources::require_working_memory()?;
     interrupt::install();
     infer_loaders::install_map_fault_handler();
     commands::run(&cli)

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-use crate::report;
+use crate::report::{self, Failure};
 
 /// Bytes of memory that this process may still use, each limit where it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,22 @@ impl Memory {
         Memory { physical, group: group_left(root, &read("proc/self/cgroup")), address_space }
     }
 }
+
+/// Memory without which nothing is begun. What comes from a file or a flag is allocated with care, but libraries take some megabytes
+/// for tables and threads without asking whether they are there, and would abort.
+const WORKING_MEMORY: usize = 32 << 20;
+
+/// An error unless [`WORKING_MEMORY`] can be had.
+pub fn require_working_memory() -> Result<(), Failure> {
+    let mut trial: Vec<u8> = Vec::new();
+    let reserved = trial.try_reserve_exact(WORKING_MEMORY);
+    // An allocation that nobody looks at may be left out by the compiler.
+    std::hint::black_box(&mut trial);
+    reserved.map_err(|_| {
+        Failure::resources(format!("memory: expected at least {} MiB to work with, found less", WORKING_MEMORY >> 20))
+    })
+}
+
 
 /// The number of worker threads: `requested`, else one for each processor that affinity and container quota allow. More threads than
 /// can help are cut back with a warning.
