@@ -11,6 +11,7 @@ use half::bf16;
 use crate::arch;
 use crate::dtype::DType;
 use crate::generic::attention::{Chunk, Running};
+use crate::generic::probe::{Arithmetic, Probes, READ_WAYS};
 use crate::view::MatMut;
 
 /// A rung of the ladder.
@@ -24,7 +25,7 @@ pub enum Isa {
     Avx2,
     /// AVX-512F.
     Avx512,
-    /// AVX-512F, BW and BF16.
+    /// AVX-512F, BW, BF16 and VNNI.
     Avx512Bf16,
 }
 
@@ -130,6 +131,7 @@ pub struct Kernels {
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
     pub(crate) attend: unsafe fn(&Chunk<'_>, &mut [f32], &mut Running<'_>),
+    pub(crate) probes: Probes,
 }
 
 impl Kernels {
@@ -228,6 +230,26 @@ impl Kernels {
         assert_eq!(running.acc.len(), rows * d, "accumulators of ({rows}, {d})");
         // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
         unsafe { (self.attend)(chunk, scores, running) }
+    }
+
+    /// Runs `rounds` rounds of multiply-adds that touch no memory, for measuring the peak rate of an arithmetic. Returns how many
+    /// multiply-adds that was; `None`, at once, where the ISA has no instruction for it.
+    pub fn probe_multiply_adds(&self, arithmetic: Arithmetic, rounds: usize) -> Option<u64> {
+        let probe = match arithmetic {
+            Arithmetic::F32 => Some(self.probes.f32),
+            Arithmetic::Bf16 => self.probes.bf16,
+            Arithmetic::Int8 => self.probes.int8,
+        }?;
+        // SAFETY: holding `self` proves the CPU's features.
+        unsafe { (probe.run)(rounds) };
+        Some(probe.per_round.saturating_mul(rounds as u64))
+    }
+
+    /// Reads `data` in the way `READ_WAYS[way]`, for measuring the bandwidth of memory.
+    pub fn probe_read(&self, way: usize, data: &[f32]) {
+        assert!(way < READ_WAYS.len(), "way {way} of {}", READ_WAYS.len());
+        // SAFETY: holding `self` proves the CPU's features.
+        unsafe { (self.probes.read[way])(data) }
     }
 }
 

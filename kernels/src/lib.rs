@@ -24,6 +24,7 @@ pub use dispatch::{Activations, Isa, Kernels, UnknownIsa};
 pub use dtype::{DType, DTypeVisitor};
 pub use generic::attention::{Chunk, Running};
 pub use generic::matmul::MATMUL_SCRATCH;
+pub use generic::probe::{Arithmetic, READ_WAYS, ReadWay};
 pub use half::{bf16, f16};
 pub use vector::Vector;
 pub use view::MatMut;

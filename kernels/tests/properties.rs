@@ -11,6 +11,8 @@ mod convert;
 mod elementwise;
 #[path = "properties/matmul.rs"]
 mod matmul;
+#[path = "properties/probe.rs"]
+mod probe;
 
 use infer_kernels::testing::{Guarded, Seeded};
 

@@ -30,7 +30,7 @@ mod vocabulary;
 pub use checkpoint::{Checkpoint, OpenOptions, Tensor, TensorFile, open, open_safetensors, safetensors_in_memory};
 pub use error::{Fault, LoadError};
 pub use metadata::Metadata;
-pub use mmap::install_map_fault_handler;
+pub use mmap::{Anonymous, install_map_fault_handler};
 pub use safetensors::{OtherType, TensorType};
 pub use shards::{Index, parse_index};
 pub use text_stream::TextStream;

@@ -1,4 +1,4 @@
-//! The memory map of a weight file, its contract, and what happens when another program breaks that contract.
+//! The memory map of a weight file, its contract, and what happens when another program breaks that contract; and memory without a file.
 //!
 //! This is the only file of the crate with `unsafe`. Not here: reading a file into memory (`buffer.rs`), and any format.
 //!
@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 
 /// A file mapped read-only, whole. The map lives as long as this value.
 #[derive(Debug)]
@@ -61,6 +61,37 @@ impl Drop for Mapping {
         if let Some(slot) = self.slot {
             slot.release();
         }
+    }
+}
+
+/// Memory of our own, in huge pages where the system gives them, for what is large and read in order. Zero until written.
+#[derive(Debug)]
+pub struct Anonymous(MmapMut);
+
+impl Anonymous {
+    /// The size of a huge page on the systems where they are asked for; a multiple of it wastes nothing.
+    pub const HUGE_PAGE: usize = 2 << 20;
+
+    /// `length` bytes. Pages are taken when they are first written.
+    ///
+    /// # Errors
+    /// What the operating system says where it has no such memory.
+    pub fn new(length: usize) -> io::Result<Anonymous> {
+        let map = MmapMut::map_anon(length)?;
+        // A request, which a system may not know or not grant.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Ok(Anonymous(map))
+    }
+
+    /// The memory, aligned to a page.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The memory, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }
 
@@ -214,5 +245,20 @@ mod fault {
                 libc::raise(signal);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Anonymous;
+
+    #[test]
+    fn anonymous_memory_is_zero_aligned_and_writable() {
+        let mut memory = Anonymous::new(Anonymous::HUGE_PAGE + 1).unwrap();
+        assert!(memory.bytes().iter().all(|&byte| byte == 0));
+        assert_eq!(memory.bytes().as_ptr().align_offset(4096), 0);
+        memory.bytes_mut().fill(7);
+        assert_eq!((memory.bytes().len(), memory.bytes()[Anonymous::HUGE_PAGE]), (Anonymous::HUGE_PAGE + 1, 7));
+        assert!(Anonymous::new(isize::MAX as usize).is_err());
     }
 }

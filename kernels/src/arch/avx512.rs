@@ -12,6 +12,7 @@ use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
 use crate::generic::matmul::Widen;
+use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::vector::{MAX_LANES, Vector};
 use crate::view::MatMut;
@@ -25,6 +26,15 @@ pub(crate) const KERNELS: Kernels = Kernels {
     swiglu,
     add,
     attend,
+    probes: PROBES,
+};
+
+/// What the machine can do with these vectors.
+pub(crate) const PROBES: Probes = Probes {
+    read: by_read_way!(read),
+    f32: MultiplyAdds { run: multiply_adds_f32, per_round: (24 * <Lanes<__m512> as Instruction>::MACS) as u64 },
+    bf16: None,
+    int8: None,
 };
 
 /// Whether this CPU, and the system on it, can run the kernels of this file.
@@ -233,4 +243,16 @@ unsafe fn add(x: &mut [f32], y: &[f32]) {
 unsafe fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { attention::attend::<__m512, 4, 6>(chunk, scores, running) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply_adds_f32(rounds: usize) {
+    // SAFETY: this function has the features.
+    unsafe { probe::multiply_adds::<Lanes<__m512>, 24>(rounds) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn read<const STREAMS: usize, const PREFETCH: usize>(data: &[f32]) {
+    // SAFETY: this function has the features.
+    unsafe { probe::read::<__m512, STREAMS, PREFETCH>(data) }
 }

@@ -1,4 +1,4 @@
-//! AVX-512 with BF16: AMD Zen 4 (2022), Intel Cooper Lake (2020), Sapphire Rapids (2023) and later.
+//! AVX-512 with BF16 and VNNI: AMD Zen 4 (2022), Intel Cooper Lake (2020), Sapphire Rapids (2023) and later.
 //!
 //! It inherits the AVX-512F rung and adds the product of bf16 weights and bf16 activations by `vdpbf16ps`, which multiplies 32 pairs and
 //! adds neighbours into 16 f32 lanes. Rounding is to nearest even whatever the control register says, and denormal inputs count as zero.
@@ -12,14 +12,28 @@ use crate::block::cast;
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::DType;
 use crate::generic::matmul::{Dot, matmul};
+use crate::generic::probe::{Instruction, MultiplyAdds, Probes, multiply_adds};
 use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels =
-    Kernels { isa: Isa::Avx512Bf16, ..avx512::KERNELS }.with_matmul_bf16(DType::BF16, matmul_bf16_bf16);
+    Kernels { isa: Isa::Avx512Bf16, probes: PROBES, ..avx512::KERNELS }.with_matmul_bf16(DType::BF16, matmul_bf16_bf16);
+
+/// Accumulators of a probe: with two operands they leave registers to spare.
+const N: usize = 24;
+
+/// What the machine can do with the two instructions that this rung adds.
+const PROBES: Probes = Probes {
+    bf16: Some(MultiplyAdds { run: multiply_adds_bf16, per_round: (N * Dpbf16::MACS) as u64 }),
+    int8: Some(MultiplyAdds { run: multiply_adds_int8, per_round: (N * Dpbusd::MACS) as u64 }),
+    ..avx512::PROBES
+};
 
 /// Whether this CPU, and the system on it, can run the kernels of this file.
 pub(crate) fn is_available() -> bool {
-    avx512::is_available() && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16")
+    avx512::is_available()
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16")
+        && is_x86_feature_detected!("avx512vnni")
 }
 
 /// 32 bf16 pairs at a time, both sides as they lie in memory.
@@ -72,4 +86,70 @@ unsafe fn matmul_bf16_bf16(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>, scra
     let w = cast::<bf16>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { matmul::<Dpbf16, 4, 6>(w, x, k, out, scratch) }
+}
+
+// SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller.
+unsafe impl Instruction for Dpbf16 {
+    type Acc = __m512;
+    type Operand = __m512bh;
+    const MACS: usize = 32;
+
+    #[inline(always)]
+    unsafe fn acc(i: u8) -> __m512 {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_set1_ps(f32::from(i)) }
+    }
+
+    #[inline(always)]
+    unsafe fn operand() -> __m512bh {
+        let half = [bf16::from_f32_const(0.5); 32];
+        // SAFETY: the trait's contract; the array holds the elements of a load.
+        unsafe { Self::load_w(half.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(acc: __m512, a: __m512bh, b: __m512bh) -> __m512 {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_dpbf16_ps(acc, a, b) }
+    }
+}
+
+/// 64 pairs of u8 and i8, added by fours to 16 i32 lanes. So far a probe; products of integers are to come.
+struct Dpbusd;
+
+// SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller.
+unsafe impl Instruction for Dpbusd {
+    type Acc = __m512i;
+    type Operand = __m512i;
+    const MACS: usize = 64;
+
+    #[inline(always)]
+    unsafe fn acc(i: u8) -> __m512i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_set1_epi32(i32::from(i)) }
+    }
+
+    #[inline(always)]
+    unsafe fn operand() -> __m512i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_set1_epi8(3) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_dpbusd_epi32(acc, a, b) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn multiply_adds_bf16(rounds: usize) {
+    // SAFETY: this function has the features.
+    unsafe { multiply_adds::<Dpbf16, N>(rounds) }
+}
+
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn multiply_adds_int8(rounds: usize) {
+    // SAFETY: this function has the features.
+    unsafe { multiply_adds::<Dpbusd, N>(rounds) }
 }

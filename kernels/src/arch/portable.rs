@@ -11,6 +11,7 @@ use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
 use crate::generic::matmul::Widen;
+use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::vector::Vector;
 use crate::view::MatMut;
@@ -24,6 +25,15 @@ pub(crate) const KERNELS: Kernels = Kernels {
     swiglu,
     add,
     attend,
+    probes: PROBES,
+};
+
+/// What the machine can do with these vectors.
+pub(crate) const PROBES: Probes = Probes {
+    read: by_read_way!(read),
+    f32: MultiplyAdds { run: multiply_adds_f32, per_round: (6 * <Lanes<f32x8> as Instruction>::MACS) as u64 },
+    bf16: None,
+    int8: None,
 };
 
 // SAFETY: plain Rust on arrays needs no CPU feature; loads and stores go through unaligned copies of LANES elements.
@@ -162,4 +172,14 @@ fn add(x: &mut [f32], y: &[f32]) {
 fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
     // SAFETY: dispatch checked the shapes; no CPU feature is needed.
     unsafe { attention::attend::<f32x8, 2, 2>(chunk, scores, running) }
+}
+
+fn multiply_adds_f32(rounds: usize) {
+    // SAFETY: no CPU feature is needed.
+    unsafe { probe::multiply_adds::<Lanes<f32x8>, 6>(rounds) }
+}
+
+fn read<const STREAMS: usize, const PREFETCH: usize>(data: &[f32]) {
+    // SAFETY: no CPU feature is needed.
+    unsafe { probe::read::<f32x8, STREAMS, PREFETCH>(data) }
 }
