@@ -11,7 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use infer_engine::Compute;
 use infer_kernels::Isa;
 
+use crate::commands::bench::Format;
 use crate::report::Failure;
+use crate::series::Series;
 
 const GENERATE_EXAMPLES: &str = "\
 Examples:
@@ -22,6 +24,22 @@ Examples:
 Exit codes:
   0 done, 1 a check failed, 2 wrong input or usage, 3 not enough resources,
   4 a file changed or could not be read while in use, 130 interrupted";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  infer bench --model ./SmolLM2-135M
+  infer bench --model ./SmolLM2-135M -p 128-1024*2 -n 0 -t 1,2
+  infer bench --model ./SmolLM2-135M -p 512 -n 128 -d 0,4096 -r 3 -o json
+
+Numbers may be lists (1,2,4) and ranges (0-64+16 in steps, 128-1024*2 in multiples); every
+combination is a test: prompts (pp) and generations (tg), each behind every depth (@ d).
+
+Columns besides llama-bench's:
+  GB/s       weights and KV cache that the test has to read, each pass once
+  of memory  that, as a fraction of the fastest read of memory measured in this run
+  GMAC/s     multiply-adds that the test has to do
+  of peak    that, as a fraction of the fastest rate of that arithmetic measured in this run
+  limit t/s  tokens per second if memory or arithmetic, whichever binds, ran at its limit";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -71,6 +89,9 @@ pub struct Cli {
 /// The jobs besides generating text.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Measure speed, and what fraction of this machine's limits it is
+    #[command(after_help = BENCH_EXAMPLES, max_term_width = 100)]
+    Bench(BenchArgs),
     /// Compare logits with a reference, position by position
     #[command(after_help = CHECK_EXAMPLES, max_term_width = 100)]
     Check(CheckArgs),
@@ -186,6 +207,52 @@ pub struct EngineArgs {
     /// Look for NaN and infinity in the weights before starting
     #[arg(long)]
     pub check_tensors: bool,
+}
+
+/// `infer bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Tokens of the prompts to read
+    #[arg(short = 'p', long, value_name = "N", value_parser = Series::parse, default_value = "512")]
+    #[arg(allow_hyphen_values = true, help_heading = "Tests")]
+    pub n_prompt: Vec<Series>,
+    /// Tokens to generate
+    #[arg(short = 'n', long, value_name = "N", value_parser = Series::parse, default_value = "128")]
+    #[arg(allow_hyphen_values = true, help_heading = "Tests")]
+    pub n_gen: Vec<Series>,
+    /// Tokens in the context before the test begins
+    #[arg(short = 'd', long, value_name = "N", value_parser = Series::parse, default_value = "0")]
+    #[arg(allow_hyphen_values = true, help_heading = "Tests")]
+    pub n_depth: Vec<Series>,
+    /// How often each test is repeated, after one run to warm up
+    #[arg(short = 'r', long, value_name = "N", value_parser = positive_count, allow_negative_numbers = true)]
+    #[arg(default_value = "5", help_heading = "Tests")]
+    pub repetitions: NonZeroUsize,
+    /// Seconds that measuring the machine's limits takes, for each number of threads
+    #[arg(long, value_name = "S", value_parser = probe_seconds, allow_negative_numbers = true)]
+    #[arg(default_value = "2", help_heading = "Tests")]
+    pub probe_seconds: f64,
+    /// Format of the results: md, json, jsonl or csv
+    #[arg(short = 'o', long, value_name = "FORMAT", value_parser = bench_format, default_value = "md")]
+    #[arg(help_heading = "Tests")]
+    pub output: Format,
+    /// Worker threads [default: the processors this process may use]
+    #[arg(short = 't', long, value_name = "N", value_parser = positive_series, allow_hyphen_values = true)]
+    #[arg(help_heading = "Engine")]
+    pub threads: Vec<Series>,
+    /// Instruction set to use [default: the best this processor has]
+    #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Engine")]
+    pub isa: Option<Isa>,
+    /// Arithmetic of the matrix products: auto, f32 (exact) or bf16
+    #[arg(long, value_name = "TYPE", value_parser = compute, default_value = "auto", help_heading = "Engine")]
+    pub compute: Compute,
+    /// Prompt tokens read in one pass
+    #[arg(long, value_name = "N", value_parser = positive_count, allow_negative_numbers = true, default_value = "512")]
+    #[arg(help_heading = "Engine")]
+    pub prefill_chunk: NonZeroUsize,
 }
 
 /// `infer check`.
@@ -336,6 +403,20 @@ fn saturating_count(text: &str) -> Result<usize, &'static str> {
 
 fn positive_count(text: &str) -> Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "expected a whole number, 1 or more")
+}
+
+fn positive_series(text: &str) -> Result<Series, &'static str> {
+    let series = Series::parse(text)?;
+    if series.0.contains(&0) { Err("expected whole numbers, 1 or more") } else { Ok(series) }
+}
+
+fn probe_seconds(text: &str) -> Result<f64, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0 && *seconds <= 60.0);
+    seconds.ok_or("expected a number of seconds, more than 0 and at most 60")
+}
+
+fn bench_format(text: &str) -> Result<Format, &'static str> {
+    Format::parse(text).ok_or("expected md, json, jsonl or csv")
 }
 
 fn token_id(text: &str) -> Result<u32, &'static str> {

@@ -1,4 +1,4 @@
-//! The progress bar while a long prompt is read: on standard error, and only where that is a terminal.
+//! The progress bar while tokens are read or measured: on standard error, and only where that is a terminal.
 //!
 //! Not here: progress of generation, which is the text itself.
 
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// A bar that appears when the work turns out to be long, and is gone when it is dropped.
 #[derive(Debug)]
 pub struct Progress {
-    label: &'static str,
+    label: String,
     started: Instant,
     bar: Option<ProgressBar>,
     is_terminal: bool,
@@ -23,8 +23,8 @@ pub struct Progress {
 
 impl Progress {
     /// Starts the clock of the work called `label`; nothing is drawn yet.
-    pub fn new(label: &'static str) -> Progress {
-        Progress { label, started: Instant::now(), bar: None, is_terminal: io::stderr().is_terminal() }
+    pub fn new(label: impl Into<String>) -> Progress {
+        Progress { label: label.into(), started: Instant::now(), bar: None, is_terminal: io::stderr().is_terminal() }
     }
 
     /// `done` of `total` tokens have been read.
@@ -38,7 +38,7 @@ impl Progress {
             let template = "{prefix} {wide_bar} {pos}/{len} tokens, {per_sec}, {eta} left";
             // The template is a constant; were it ever wrong, the default style still shows the position.
             bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.with_elapsed(self.started.elapsed()).with_prefix(self.label)
+            bar.with_elapsed(self.started.elapsed()).with_prefix(self.label.clone())
         });
         bar.set_position(done as u64);
     }

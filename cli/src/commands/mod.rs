@@ -2,6 +2,7 @@
 //!
 //! Not here: syntax (`args.rs`) and messages (`report.rs`).
 
+pub mod bench;
 mod check;
 mod detokenize;
 mod generate;
@@ -22,6 +23,7 @@ use crate::scan;
 pub fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         None => generate::run(&cli.generate),
+        Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Tokenize(args)) => tokenize::run(args),
