@@ -12,6 +12,9 @@ mod cli;
 // `infer check`: reference files, published values, verdicts.
 mod check;
 
+// `infer bench`: formats, keys, combinations, the arithmetic of the roofline.
+mod bench;
+
 // The recorded checkpoints and references, and larger models, for the next three.
 mod fixtures;
 

@@ -25,7 +25,7 @@ impl MemoryPlan {
     /// The plan for contexts of `ctx_size` positions and passes of `n_rows` rows, one of which wants logits.
     pub fn new(config: &Config, checkpoint: &Checkpoint, ctx_size: usize, n_rows: usize) -> MemoryPlan {
         let kv_per_token = KvCache::bytes_per_position(config) as u64;
-        let positions = (ctx_size as u64).next_multiple_of(PAGE_LEN as u64);
+        let positions = (ctx_size as u64).checked_next_multiple_of(PAGE_LEN as u64).unwrap_or(u64::MAX);
         MemoryPlan {
             weights: checkpoint.weight_bytes(),
             kv_per_token,

@@ -195,7 +195,7 @@ impl Record<'_> {
             ("isa", 11, setup.isa.to_string()),
             ("compute", 7, setup.compute.to_string()),
             ("test", 14, self.test.name()),
-            ("t/s", 16, format!("{:.2} ± {:.2}", samples.mean_rate(), samples.stddev_rate())),
+            ("t/s", 18, format!("{:.2} ± {:.2}", samples.mean_rate(), samples.stddev_rate())),
             ("GB/s", 7, format!("{:.2}", giga(self.read_rate()))),
             ("of memory", 9, percent(self.bandwidth_fraction())),
             ("GMAC/s", 7, format!("{:.1}", giga(self.mac_rate()))),
