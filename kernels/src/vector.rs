@@ -49,6 +49,12 @@ pub unsafe trait Vector: Copy {
     /// The largest lane.
     unsafe fn reduce_max(self) -> f32;
 
+    /// Asks for the line at `p` to be brought into the second-level cache. Any address will do; nothing is read.
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        let _ = p;
+    }
+
     /// `reduce_add` of each of the first `LANES` vectors, in their order: the same trees, so the same bits, but side by side.
     #[inline(always)]
     unsafe fn reduce_add_each(rows: &[Self; MAX_LANES]) -> Self {

@@ -159,6 +159,12 @@ unsafe impl Vector for __m256 {
             }
         }
     }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a hint, which reads nothing; SSE is there on every x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

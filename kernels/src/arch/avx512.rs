@@ -165,6 +165,12 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a hint, which reads nothing; SSE is there on every x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
+
+    #[inline(always)]
     unsafe fn reduce_add_each(rows: &[Self; MAX_LANES]) -> Self {
         // Each level adds the halves of two vectors' parts at once and packs the results: 45 operations for what are 16 trees of 8.
         // Rows go in so that they come out in order: quarter q of the result holds the rows 4q to 4q + 3.
