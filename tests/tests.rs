@@ -24,6 +24,9 @@ mod golden;
 // Tokens, text and streams against transformers'.
 mod tokenizers;
 
+// Chat templates, injection, chats through the binary.
+mod chat;
+
 // Bit-identity over threads, chunks, batches and caches.
 mod determinism;
 

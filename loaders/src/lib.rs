@@ -4,11 +4,13 @@
 //! every setting has the type that was asked for. What does not pass is a [`LoadError`]: one line with the file, the tensor or field,
 //! what was expected and what was found.
 //!
-//! Invariants, stated as absences: this crate knows tensors, never layers; it prints nothing; it starts no threads; it never asks for
-//! memory by a number from a file that was not first compared with the file's length; and no bytes of a file can make it panic.
+//! Invariants, stated as absences: this crate knows tensors, never layers; it prints nothing; it starts no threads but those
+//! that give a chat template a stack of its own; it never asks for memory by a number from a file that was not first compared with
+//! the file's length; and no bytes of a file can make it panic.
 
 mod buffer;
 mod charsmap;
+mod chat_template;
 mod checkpoint;
 mod error;
 mod extent;
@@ -27,6 +29,7 @@ mod tokenizer;
 mod tokenizer_file;
 mod vocabulary;
 
+pub use chat_template::{ChatRequest, ChatTemplate, ChatTemplates, ChatToken, Origin, RenderedChat};
 pub use checkpoint::{Checkpoint, OpenOptions, Tensor, TensorFile, open, open_safetensors, safetensors_in_memory};
 pub use error::{Fault, LoadError};
 pub use metadata::Metadata;

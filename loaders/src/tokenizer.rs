@@ -23,7 +23,7 @@ use crate::tokenizer_file::{self, Assembled};
 const NAMED_TOKENS: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// The longest file that names special tokens that is read; those that also list tens of thousands of added tokens have 12 MB.
-const MAX_SETTINGS_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_SETTINGS_BYTES: u64 = 64 << 20;
 
 /// A tokenizer.
 pub struct Tokenizer {
@@ -35,6 +35,8 @@ pub struct Tokenizer {
     special_ids: Vec<u32>,
     bos_id: Option<u32>,
     eos_ids: Vec<u32>,
+    /// (key, token) as the settings have them.
+    named: Vec<(&'static str, String)>,
 }
 
 impl Tokenizer {
@@ -63,8 +65,15 @@ impl Tokenizer {
     /// Those of [`Tokenizer::open`] that concern the content.
     pub fn parse(path: &Path, json: &[u8], settings: &[Metadata]) -> Result<Tokenizer, LoadError> {
         let (inner, vocab_size) = tokenizer_file::assemble(path, json)?;
-        let mut tokenizer =
-            Tokenizer { path: path.into(), inner, vocab_size, special_ids: Vec::new(), bos_id: None, eos_ids: Vec::new() };
+        let mut tokenizer = Tokenizer {
+            path: path.into(),
+            inner,
+            vocab_size,
+            special_ids: Vec::new(),
+            bos_id: None,
+            eos_ids: Vec::new(),
+            named: Vec::new(),
+        };
         for key in NAMED_TOKENS {
             let mut names = settings.iter().map(|settings| named_token(settings, key));
             if let Some(token) = names.find_map(Result::transpose).transpose()? {
@@ -141,6 +150,30 @@ impl Tokenizer {
         &self.eos_ids
     }
 
+    /// The special tokens that the settings name: `bos_token` and its like, and the token.
+    pub fn named_tokens(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.named.iter().map(|(key, token)| (*key, token.as_str()))
+    }
+
+    /// The tokens that a user's words in a chat must not become: special ones, and other added ones that `template` contains, unless
+    /// they are white space (transformers, `_get_control_tokens`).
+    pub(crate) fn control_tokens(&self, template: &str) -> Vec<String> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder().values();
+        let is_control =
+            |token: &&AddedToken| token.special || (template.contains(&token.content) && !token.content.trim().is_empty());
+        added.filter(is_control).map(|token| token.content.clone()).collect()
+    }
+
+    /// The `tokenizers` crate's tokenizer.
+    pub(crate) fn inner(&self) -> &Assembled {
+        &self.inner
+    }
+
+    /// The error that this tokenizer cannot be used so.
+    pub(crate) fn error(&self, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> LoadError {
+        LoadError::file(&self.path, expected, found)
+    }
+
     /// The token of an id that goes into a text.
     pub(crate) fn token_for_text(&self, id: u32, skip_special: bool) -> Option<String> {
         let token = self.piece(id)?;
@@ -172,7 +205,8 @@ impl Tokenizer {
     /// A token that settings name is special, also where `tokenizer.json` has it as an ordinary one (transformers,
     /// `TokenizersBackend.__init__`). A name without a token, which transformers would append to the vocabulary, is passed over:
     /// the model has no row for it.
-    fn name_token(&mut self, key: &str, token: &str) -> Result<(), LoadError> {
+    fn name_token(&mut self, key: &'static str, token: &str) -> Result<(), LoadError> {
+        self.named.push((key, token.to_owned()));
         let Some(id) = self.id(token) else {
             return Ok(());
         };

@@ -33,6 +33,9 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
     (&["kernels/src/", "loaders/src/", "engine/src/"], &["stdout", "stderr", "stdin"], "only cli prints"),
 ];
 
+/// The one file of the loaders with a thread: a chat template is rendered on a stack of known size.
+const OWN_STACK: (&str, &str) = ("loaders/src/chat_template/environment.rs", "thread");
+
 /// Helpers of tests and benches that a crate has to offer as product code.
 const TEST_HELPERS: &[&str] = &["kernels/src/testing.rs"];
 
@@ -85,7 +88,7 @@ fn absences(source: &Source) -> Complaints {
     }
     let mut complaints = Vec::new();
     for (_, banned, why) in ABSENCES.iter().filter(|(places, ..)| source.is_in(places)) {
-        for word in *banned {
+        for word in banned.iter().filter(|&&word| (source.path.as_str(), word) != OWN_STACK) {
             let complaint = |at| format!("{}:{}: {word}: {why}", source.path, source.line(at));
             complaints.extend(words(&source.product, word).into_iter().map(complaint));
         }

@@ -25,6 +25,10 @@ const FOREIGN: &[(&str, &[&str])] = &[
     // JSON as it is read, and as reports are written.
     ("serde_json", &["loaders/src/", "cli/src/"]),
     ("tokenizers", &["loaders/src/"]),
+    // Chat templates, and the local time that they print.
+    ("minijinja", &["loaders/src/chat_template/"]),
+    ("minijinja_contrib", &["loaders/src/chat_template/"]),
+    ("jiff", &["loaders/src/chat_template/"]),
     ("regex_automata", &["loaders/src/"]),
     ("fancy_regex", &["loaders/src/"]),
     ("rayon", &["engine/src/team.rs"]),
