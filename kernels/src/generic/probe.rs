@@ -43,7 +43,7 @@ impl Arithmetic {
 pub struct ReadWay {
     /// Equal parts of the memory that are read side by side.
     pub streams: usize,
-    /// How many bytes ahead of the reads the memory is asked for; 0 leaves that to the hardware.
+    /// How many bytes ahead of the reads the second-level cache is asked for more; 0 leaves that to the hardware.
     pub prefetch: usize,
 }
 
@@ -61,7 +61,7 @@ macro_rules! ways {
     };
 }
 
-ways![(1, 0), (1, 1024), (1, 4096), (2, 0), (2, 1024), (2, 4096), (4, 0), (4, 1024)];
+ways![(1, 0), (1, 4096), (1, 16384), (2, 0), (2, 4096), (2, 16384), (4, 0), (4, 4096), (8, 0)];
 
 /// Reads a slice one way; safe to call where the CPU has the rung's features.
 pub(crate) type Read = unsafe fn(&[f32]);
@@ -173,7 +173,7 @@ pub(crate) unsafe fn read<V: Vector, const STREAMS: usize, const PREFETCH: usize
                 let p = data.as_ptr().add(s * stream + i);
                 if PREFETCH > 0 {
                     for line in 0..4 {
-                        prefetch(p.wrapping_byte_add(PREFETCH + line * 64));
+                        V::prefetch(p.cast::<u8>().wrapping_add(PREFETCH + line * 64));
                     }
                 }
                 for v in 0..STEP / V::LANES {
@@ -184,16 +184,4 @@ pub(crate) unsafe fn read<V: Vector, const STREAMS: usize, const PREFETCH: usize
         }
         black_box(acc);
     }
-}
-
-/// Asks for the cache line at `p`, which may lie anywhere. Nothing where the CPU is not known.
-#[inline(always)]
-fn prefetch(p: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of any address is harmless, and every x86-64 has the instruction.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
 }
