@@ -64,7 +64,6 @@ pub fn require_working_memory() -> Result<(), Failure> {
     })
 }
 
-
 /// The number of worker threads: `requested`, else one for each processor that affinity and container quota allow. More threads than
 /// can help are cut back with a warning.
 pub fn threads(requested: Option<NonZeroUsize>) -> NonZeroUsize {
