@@ -3,6 +3,8 @@
 //! Every measurement first checks its answer against the scalar oracle. One thread; whole models are measured by the program itself. Run
 //! with `cargo bench -p infer-kernels`.
 
+#![allow(missing_docs, reason = "criterion's macros make a function without them")]
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
