@@ -27,6 +27,9 @@ mod tokenizers;
 // Chat templates, injection, chats through the binary.
 mod chat;
 
+// GGUF files: blocks, models, tokenizers.
+mod gguf;
+
 // Bit-identity over threads, chunks, batches and caches.
 mod determinism;
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use infer_kernels::{DType, decode};
+use infer_kernels::{DType, MATMUL_SCRATCH, decode};
 use infer_loaders::{Checkpoint, Tensor, TensorType};
 
 use crate::config::Config;
@@ -120,7 +120,7 @@ impl<'a> Binder<'a> {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<(&'a Tensor, DType), ModelError> {
         let tensor = self.checkpoint.tensor(name).ok_or_else(|| self.checkpoint.missing_tensor(name))?;
         let TensorType::Weights(dtype) = tensor.dtype() else {
-            let supported = DType::ALL.iter().map(|&d| TensorType::Weights(d).to_string()).collect::<Vec<_>>().join(", ");
+            let supported = DType::ALL.iter().filter_map(|d| d.safetensors_name()).collect::<Vec<_>>().join(", ");
             return Err(tensor.error(format_args!("dtype {supported}"), tensor.dtype()).into());
         };
         if tensor.shape() != shape {
@@ -132,6 +132,10 @@ impl<'a> Binder<'a> {
 
     fn matrix(&mut self, name: &str, n: usize, k: usize) -> Result<Matrix, ModelError> {
         let (tensor, dtype) = self.tensor(name, &[n, k])?;
+        if dtype.block_len() > 1 && k > MATMUL_SCRATCH {
+            // A row is decoded into a thread's scratch.
+            return Err(tensor.error(format_args!("rows of at most {MATMUL_SCRATCH} {dtype}"), k).into());
+        }
         Ok(Matrix::new(tensor.clone(), dtype, n, k))
     }
 

@@ -172,13 +172,14 @@ impl Kernels {
     /// `out = x · wᵀ`. Each output's sum over k has an order that k and the ISA fix.
     ///
     /// w: (n, k) row-major blocks of `dtype`, aligned for it; x: (m, k) row-major; out: (m, n); scratch: [`MATMUL_SCRATCH`] elements make
-    /// the product of many rows fastest, fewer do not change it
+    /// the product of many rows fastest, fewer do not change it; at least k where blocks are longer than one element
     pub fn matmul(&self, dtype: DType, w: &[u8], x: Activations<'_>, k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
         assert!(k > 0, "a product over no elements");
         let expected = dtype.row_bytes(k).and_then(|row| row.checked_mul(out.cols()));
         assert_eq!(Some(w.len()), expected, "weights of ({}, {k}) {dtype}", out.cols());
         assert!((w.as_ptr() as usize).is_multiple_of(dtype.alignment()), "weights are not aligned for {dtype}");
         assert_eq!(x.len(), out.rows() * k, "activations of ({}, {k})", out.rows());
+        assert!(dtype.block_len() == 1 || scratch.len() >= k, "scratch of {} for rows of {k} {dtype}", scratch.len());
         // SAFETY: the shapes and the alignment were just checked, and holding `self` proves the CPU's features.
         unsafe {
             match x {

@@ -7,9 +7,22 @@ use core::fmt;
 
 use crate::block::Block;
 
-/// Declares the registry: the enum, its facts, and `by_dtype!`. To add a format, add a line at the bottom of this macro's call.
+/// One entry of `by_dtype!`.
+macro_rules! entry {
+    (floats, $block:ty, $floats:ident, $blocks:ident) => {
+        $floats::<$block>
+    };
+    (blocks, $block:ty, $floats:ident, $blocks:ident) => {
+        $blocks::<$block>
+    };
+}
+pub(crate) use entry;
+
+/// Declares the registry: the enum, its facts, and `by_dtype!`. To add a format, add a line at the bottom of this macro's call: whether
+/// its blocks are single `floats` or `blocks` that are decoded whole, its name, its id in GGUF files, and its name in safetensors files if
+/// it has one.
 macro_rules! registry {
-    ($($(#[$doc:meta])* $variant:ident($block:ty) = $name:literal, safetensors $st:literal;)*) => {
+    ($($(#[$doc:meta])* $kind:ident $variant:ident($block:ty) = $name:literal, ggml $ggml:literal $(, safetensors $st:literal)?;)*) => {
         /// A storage format of weights.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum DType { $($(#[$doc])* $variant,)* }
@@ -43,7 +56,17 @@ macro_rules! registry {
 
             /// The format that a safetensors header calls `name` (formats.md section 3), if it is one that weights may have.
             pub fn from_safetensors(name: &str) -> Option<DType> {
-                match name { $($st => Some(DType::$variant),)* _ => None }
+                match name { $($($st => Some(DType::$variant),)?)* _ => None }
+            }
+
+            /// The name that safetensors headers give it, if they may have it.
+            pub const fn safetensors_name(self) -> Option<&'static str> {
+                match self { $(DType::$variant => [$(Some($st),)? None][0],)* }
+            }
+
+            /// The format that GGUF files number `id` (`ggml_type` in the GGUF specification).
+            pub const fn from_ggml(id: u32) -> Option<DType> {
+                match id { $($ggml => Some(DType::$variant),)* _ => None }
             }
 
             /// Runs `visitor` with the block type of this format: the one way from a run-time format to a compile-time type.
@@ -52,9 +75,10 @@ macro_rules! registry {
             }
         }
 
-        /// An array with one entry for each format: `by_dtype!(f)` is `[f::<f32>, f::<f16>, ...]`.
+        /// An array with one entry for each format: `by_dtype!(f, g)` is `[f::<f32>, f::<f16>, ..., g::<Q4_0>, ...]`, where `f` takes an
+        /// `Element` and `g` any other `Block`.
         macro_rules! by_dtype {
-            ($f:ident) => { [$($f::<$block>,)*] };
+            ($floats:ident, $blocks:ident) => { [$($crate::dtype::entry!($kind, $block, $floats, $blocks),)*] };
         }
         pub(crate) use by_dtype;
     };
@@ -62,11 +86,37 @@ macro_rules! registry {
 
 registry! {
     /// IEEE 754 single precision.
-    F32(f32) = "f32", safetensors "F32";
+    floats F32(f32) = "f32", ggml 0, safetensors "F32";
     /// IEEE 754 half precision: 1 sign, 5 exponent, 10 fraction bits.
-    F16(half::f16) = "f16", safetensors "F16";
+    floats F16(half::f16) = "f16", ggml 1, safetensors "F16";
     /// bfloat16, the upper half of an f32: 1 sign, 8 exponent, 7 fraction bits.
-    BF16(half::bf16) = "bf16", safetensors "BF16";
+    floats BF16(half::bf16) = "bf16", ggml 30, safetensors "BF16";
+    /// 4 bits and a scale for 32 weights.
+    blocks Q4_0(crate::block::Q4_0) = "q4_0", ggml 2;
+    /// 4 bits, a scale and a minimum for 32 weights.
+    blocks Q4_1(crate::block::Q4_1) = "q4_1", ggml 3;
+    /// 5 bits and a scale for 32 weights.
+    blocks Q5_0(crate::block::Q5_0) = "q5_0", ggml 6;
+    /// 5 bits, a scale and a minimum for 32 weights.
+    blocks Q5_1(crate::block::Q5_1) = "q5_1", ggml 7;
+    /// 8 bits and a scale for 32 weights.
+    blocks Q8_0(crate::block::Q8_0) = "q8_0", ggml 8;
+    /// 2 bits; scales and minima in two levels, for 16 and 256 weights.
+    blocks Q2K(crate::block::Q2K) = "q2_k", ggml 10;
+    /// 3 bits; scales in two levels, for 16 and 256 weights.
+    blocks Q3K(crate::block::Q3K) = "q3_k", ggml 11;
+    /// 4 bits; scales and minima in two levels, for 32 and 256 weights.
+    blocks Q4K(crate::block::Q4K) = "q4_k", ggml 12;
+    /// 5 bits; scales and minima in two levels, for 32 and 256 weights.
+    blocks Q5K(crate::block::Q5K) = "q5_k", ggml 13;
+    /// 6 bits; scales in two levels, for 16 and 256 weights.
+    blocks Q6K(crate::block::Q6K) = "q6_k", ggml 14;
+    /// 4 bits for unevenly spaced values and a scale for 32 weights.
+    blocks Iq4Nl(crate::block::Iq4Nl) = "iq4_nl", ggml 20;
+    /// 4 bits for unevenly spaced values; scales in two levels, for 32 and 256 weights.
+    blocks Iq4Xs(crate::block::Iq4Xs) = "iq4_xs", ggml 23;
+    /// 4-bit floats and a power of two for 32 weights.
+    blocks Mxfp4(crate::block::Mxfp4) = "mxfp4", ggml 39;
 }
 
 /// A computation that is written for every block type. See [`DType::visit`].

@@ -7,11 +7,12 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::block::{Element, cast};
+use crate::block::{Block, Element, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
 use crate::generic::matmul::Widen;
+use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::vector::{MAX_LANES, Vector};
@@ -19,7 +20,7 @@ use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx512,
-    matmul_f32: by_dtype!(matmul_f32),
+    matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     matmul_bf16: [None; DType::COUNT],
     rmsnorm,
     rope,
@@ -219,6 +220,23 @@ unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>,
     let w = cast::<W>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { product::matmul::<Widen<__m512, W>, 4, 6>(w, x, k, out, scratch) }
+}
+
+unsafe fn matmul_f32_blocks<B: Block>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
+    let w = Packed { bytes: w, row_bytes: k / B::LEN * size_of::<B>(), decode: decode::<B> };
+    // SAFETY: dispatch checked the shapes; the caller has the features.
+    unsafe { matmul_packed(w, x, k, out, scratch) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn matmul_packed(w: Packed<'_>, x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { matmul_blocks::<__m512, 4, 6>(w, x, k, out, scratch) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn decode<B: Block>(bytes: &[u8], out: &mut [f32]) {
+    decode_blocks::<B>(bytes, out);
 }
 
 #[target_feature(enable = "avx512f")]

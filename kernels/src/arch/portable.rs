@@ -6,11 +6,12 @@
 use half::{bf16, f16};
 use wide::f32x8;
 
-use crate::block::{Element, cast};
+use crate::block::{Block, Element, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
 use crate::generic::matmul::Widen;
+use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::vector::Vector;
@@ -18,7 +19,7 @@ use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Portable,
-    matmul_f32: by_dtype!(matmul_f32),
+    matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     matmul_bf16: [None; DType::COUNT],
     rmsnorm,
     rope,
@@ -147,6 +148,21 @@ fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratc
     let w = cast::<W>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; no CPU feature is needed.
     unsafe { product::matmul::<Widen<f32x8, W>, 2, 2>(w, x, k, out, scratch) }
+}
+
+fn matmul_f32_blocks<B: Block>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
+    let w = Packed { bytes: w, row_bytes: k / B::LEN * size_of::<B>(), decode: decode::<B> };
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { matmul_packed(w, x, k, out, scratch) }
+}
+
+unsafe fn matmul_packed(w: Packed<'_>, x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { matmul_blocks::<f32x8, 2, 2>(w, x, k, out, scratch) }
+}
+
+fn decode<B: Block>(bytes: &[u8], out: &mut [f32]) {
+    decode_blocks::<B>(bytes, out);
 }
 
 fn rmsnorm(x: &mut [f32], w: &[f32], eps: f32) {

@@ -3,7 +3,7 @@
 //! Sums are taken in f64, so that what a test measures is the error of the kernel under test. Not here: vectors, tiles, blocking.
 
 use crate::arch::portable;
-use crate::block::{Element, cast};
+use crate::block::{Block, Element, MAX_BLOCK_LEN, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
@@ -11,7 +11,7 @@ use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Scalar,
-    matmul_f32: by_dtype!(matmul_f32),
+    matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     matmul_bf16: [None; DType::COUNT],
     rmsnorm,
     rope,
@@ -24,6 +24,21 @@ pub(crate) const KERNELS: Kernels = Kernels {
 
 fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, _scratch: &mut [f32]) {
     matmul(cast::<W>(w).expect("checked by dispatch"), x, k, out);
+}
+
+fn matmul_f32_blocks<B: Block>(w: &[u8], x: &[f32], k: usize, mut out: MatMut<'_>, _scratch: &mut [f32]) {
+    let w = cast::<B>(w).expect("checked by dispatch");
+    let mut decoded = [0.0; MAX_BLOCK_LEN];
+    for t in 0..out.rows() {
+        for (r, row) in w.chunks_exact(k / B::LEN).enumerate() {
+            let mut sum = 0.0;
+            for (block, x) in row.iter().zip(x[t * k..][..k].chunks_exact(B::LEN)) {
+                block.decode(&mut decoded[..B::LEN]);
+                sum += decoded.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum::<f64>();
+            }
+            out.row_mut(t)[r] = sum as f32;
+        }
+    }
 }
 
 /// w: (n, k); x: (m, k); out: (m, n)

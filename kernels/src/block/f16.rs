@@ -1,4 +1,5 @@
-//! `f16`: a block of one IEEE 754 half-precision number (1 sign, 5 exponent, 10 fraction bits), little-endian. Not here: arithmetic on it (`generic/`).
+//! `f16`: a block of one IEEE 754 half-precision number (1 sign, 5 exponent, 10 fraction bits), little-endian. Not here: arithmetic on it
+//! (`generic/`).
 
 use half::f16;
 

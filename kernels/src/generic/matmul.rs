@@ -37,7 +37,7 @@ use crate::view::MatMut;
 const CHAINS: usize = 2;
 
 /// The most weight rows in a panel: what the accumulators kept on the stack are for.
-const PANEL_ROWS: usize = 32;
+pub(super) const PANEL_ROWS: usize = 32;
 
 /// Bytes of an activation row that a block of k spans: NR of them fill half of a 48 KiB L1 cache.
 const BLOCK_BYTES: usize = 4096;
@@ -181,7 +181,7 @@ pub(crate) unsafe fn matmul<D: Dot, const MR: usize, const NR: usize>(
 /// - `k` elements are readable at both pointers.
 /// - The CPU has the features that `D` needs.
 #[inline(always)]
-unsafe fn dot<D: Dot>(w: *const D::W, x: *const D::X, k: usize) -> f32 {
+pub(super) unsafe fn dot<D: Dot>(w: *const D::W, x: *const D::X, k: usize) -> f32 {
     // SAFETY: whole steps end at or before `k`, and the tail reads the k % STEP elements left.
     unsafe {
         let mut acc = [D::Acc::splat(0.0); CHAINS];
@@ -262,7 +262,7 @@ const MAX_NR: usize = 6;
 /// - `w` points at `range.len() <= PANEL_ROWS` rows of `k` elements; out: (m, n) where x is (m, k) and range.end <= n.
 /// - The CPU has the features that `D` needs.
 #[inline(always)]
-unsafe fn rows_of_panel<D: Dot, const MR: usize, const NR: usize>(
+pub(super) unsafe fn rows_of_panel<D: Dot, const MR: usize, const NR: usize>(
     w: *const D::W,
     x: &[D::X],
     k: usize,

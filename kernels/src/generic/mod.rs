@@ -7,6 +7,7 @@ pub(crate) mod attention;
 pub(crate) mod elementwise;
 pub(crate) mod exp;
 pub(crate) mod matmul;
+pub(crate) mod matmul_blocks;
 pub(crate) mod probe;
 pub(crate) mod rmsnorm;
 pub(crate) mod rope;

@@ -2,7 +2,7 @@
 
 use infer_kernels::testing::{Guarded, Seeded};
 use infer_kernels::{
-    Activations, DType, DTypeVisitor, Element, Isa, Kernels, MATMUL_SCRATCH, MatMut, as_bytes, bf16, f16, round_to_bf16,
+    Activations, DType, DTypeVisitor, Element, Isa, Kernels, MATMUL_SCRATCH, MatMut, as_bytes, bf16, decode, f16, round_to_bf16,
 };
 
 use crate::{TINY, UNIT, assert_close, assert_intact, awkward};
@@ -13,7 +13,40 @@ struct Weights {
     values: Vec<f32>,
 }
 
-/// Rounds `values` to a format, misaligned by a number of elements.
+/// The formats of single floats.
+fn floats() -> impl Iterator<Item = DType> {
+    DType::ALL.iter().copied().filter(|dtype| dtype.block_len() == 1)
+}
+
+/// The formats of blocks.
+fn blocks() -> impl Iterator<Item = DType> {
+    DType::ALL.iter().copied().filter(|dtype| dtype.block_len() > 1)
+}
+
+/// Weights of (n, k): of floats `draw` gives each, of blocks every byte is drawn until what it means is of a size that weights may have.
+fn draw_weights(dtype: DType, n: usize, k: usize, misalignment: usize, seeded: &mut Seeded, draw: Draw) -> Weights {
+    if dtype.block_len() == 1 {
+        return weights(dtype, (0..n * k).map(|_| draw(seeded)).collect(), misalignment);
+    }
+    let (mut all, mut values) = (Vec::new(), Vec::new());
+    let mut block = vec![0; dtype.block_bytes()];
+    let mut decoded = vec![0.0; dtype.block_len()];
+    while values.len() < n * k {
+        block.fill_with(|| seeded.bits() as u8);
+        decode(dtype, &block, &mut decoded);
+        if decoded.iter().all(|x| x.abs() < 1e9) {
+            all.extend_from_slice(&block);
+            values.extend_from_slice(&decoded);
+        }
+    }
+    let mut all = all.into_iter();
+    Weights { bytes: Guarded::new(all.len(), misalignment, 0xff, || all.next().unwrap()), values }
+}
+
+/// How a number is drawn.
+type Draw = fn(&mut Seeded) -> f32;
+
+/// Rounds `values` to a format of floats, misaligned by a number of elements.
 fn weights(dtype: DType, values: Vec<f32>, misalignment: usize) -> Weights {
     fn store<E: Element + PartialEq>(values: &[f32], misalignment: usize, round: impl Fn(f32) -> E) -> Weights {
         let rounded: Vec<E> = values.iter().map(|&x| round(x)).collect();
@@ -40,8 +73,9 @@ struct Shape {
 
 fn run(kernels: &Kernels, dtype: DType, w: &[u8], x: Activations<'_>, shape: Shape) -> Vec<f32> {
     let mut out = Guarded::new(shape.m * shape.n, 0, f32::NAN, || 0.0);
-    // Room for no panel, a small one, or a whole one.
-    let scratch_len = [0, 5 * shape.k, MATMUL_SCRATCH][(shape.m + shape.n) % 3];
+    // Room for no panel (for blocks, one row), a small one, or a whole one.
+    let least = if dtype.block_len() == 1 { 0 } else { shape.k };
+    let scratch_len = [least, 5 * shape.k, MATMUL_SCRATCH][(shape.m + shape.n) % 3];
     let mut scratch = Guarded::new(scratch_len, 1, f32::NAN, || 0.0);
     kernels.matmul(dtype, w, x, shape.k, MatMut::new(out.get_mut(), shape.n), scratch.get_mut());
     assert_intact(&scratch, "matmul's scratch");
@@ -49,12 +83,12 @@ fn run(kernels: &Kernels, dtype: DType, w: &[u8], x: Activations<'_>, shape: Sha
     out.get().to_vec()
 }
 
-/// One shape on every rung, for every format and both activation types, against the oracle.
-fn check(shape: Shape, misalignment: usize, seeded: &mut Seeded) {
+/// One shape on every rung, for some formats and both activation types, against the oracle.
+fn check(dtypes: impl Iterator<Item = DType>, shape: Shape, misalignment: usize, seeded: &mut Seeded) {
     let Shape { m, n, k } = shape;
     let oracle = Kernels::for_isa(Isa::Scalar).unwrap();
-    for &dtype in DType::ALL {
-        let w = weights(dtype, (0..n * k).map(|_| seeded.awkward()).collect(), misalignment);
+    for dtype in dtypes {
+        let w = draw_weights(dtype, n, k, misalignment, seeded, Seeded::awkward);
         let x = awkward(m * k, misalignment, seeded);
         let mut rounded = vec![bf16::ZERO; m * k];
         round_to_bf16(x.get(), &mut rounded);
@@ -102,7 +136,7 @@ fn every_length_and_misalignment() {
     // Two steps of the widest kernel are 64 elements: whole pairs of steps, odd steps and every tail occur.
     for k in 1..=130 {
         let (m, n) = (1 + k % 6, 1 + k % 7);
-        check(Shape { m, n, k }, k % 5, &mut seeded);
+        check(floats(), Shape { m, n, k }, k % 5, &mut seeded);
     }
 }
 
@@ -111,7 +145,7 @@ fn every_tile_and_remainder() {
     let mut seeded = Seeded(2);
     for m in (1..=9).chain([12, 17, 20]) {
         for n in (1..=8).chain([16, 23, 32, 33, 70]) {
-            check(Shape { m, n, k: 37 }, 1, &mut seeded);
+            check(floats(), Shape { m, n, k: 37 }, 1, &mut seeded);
         }
     }
 }
@@ -120,7 +154,36 @@ fn every_tile_and_remainder() {
 fn more_than_a_panel_and_a_block() {
     // Blocks of k are 1,024 f32 or 2,048 bf16: whole blocks, a part of one, and a tail.
     for k in [1024, 2048, 2500, 4100] {
-        check(Shape { m: 13, n: 37, k }, 0, &mut Seeded(3));
+        check(floats(), Shape { m: 13, n: 37, k }, 0, &mut Seeded(3));
+    }
+}
+
+#[test]
+fn blocks_of_every_format() {
+    let mut seeded = Seeded(5);
+    for dtype in blocks() {
+        for (i, m) in [1, 2, 7, 8, 13].into_iter().enumerate() {
+            for n_blocks in [1, 2, 5] {
+                let shape = Shape { m, n: 1 + (7 * i + 3 * n_blocks) % 37, k: n_blocks * dtype.block_len() };
+                check([dtype].into_iter(), shape, i % 3, &mut seeded);
+            }
+        }
+    }
+}
+
+/// A row of blocks that the scratch does not hold cannot be decoded anywhere: the entry says so.
+#[test]
+fn blocks_need_scratch_for_a_row() {
+    for dtype in blocks() {
+        let k = 2 * dtype.block_len();
+        let bytes = vec![0; dtype.row_bytes(k).unwrap()];
+        let multiply = |len: usize| {
+            let (x, mut out, mut scratch) = (vec![0.0; k], [0.0], vec![0.0; len]);
+            let kernels = Kernels::for_isa(Isa::Portable).unwrap();
+            kernels.matmul(dtype, &bytes, Activations::F32(&x), k, MatMut::new(&mut out, 1), &mut scratch);
+        };
+        multiply(k);
+        assert!(std::panic::catch_unwind(|| multiply(k - 1)).is_err(), "{dtype}");
     }
 }
 
@@ -148,10 +211,15 @@ fn infinity_and_nan_come_through() {
 #[test]
 fn one_row_has_the_bits_of_many() {
     let mut seeded = Seeded(4);
-    for k in [1, 7, 33, 64, 100, 576, 2100] {
-        let shape = Shape { m: 13, n: 41, k };
+    for k in [1usize, 7, 33, 64, 100, 576, 2100] {
         for &dtype in DType::ALL {
-            let w = weights(dtype, (0..shape.n * k).map(|_| seeded.uniform()).collect(), 1);
+            // Whole blocks; of the long ones, once.
+            if k < 100 && dtype.block_len() > 32 {
+                continue;
+            }
+            let k = k.next_multiple_of(dtype.block_len());
+            let shape = Shape { m: 13, n: 41, k };
+            let w = draw_weights(dtype, shape.n, k, 1, &mut seeded, Seeded::uniform);
             let x: Vec<f32> = (0..shape.m * k).map(|_| seeded.uniform()).collect();
             let mut rounded = vec![bf16::ZERO; x.len()];
             round_to_bf16(&x, &mut rounded);
@@ -205,6 +273,8 @@ fn every_format_is_tested() {
     }
     for &dtype in DType::ALL {
         assert_eq!(dtype.visit(Name), dtype);
-        assert_eq!(weights(dtype, vec![1.5; 8], 0).values, [1.5; 8], "{dtype}");
+        if dtype.block_len() == 1 {
+            assert_eq!(weights(dtype, vec![1.5; 8], 0).values, [1.5; 8], "{dtype}");
+        }
     }
 }

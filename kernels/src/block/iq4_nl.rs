@@ -1,0 +1,32 @@
+//! `Iq4Nl`: 32 weights of 4 bits that stand for unevenly spaced values, with one scale (ggml type 20, IQ4_NL): w = d · value(q). Not
+//! here: arithmetic on it (`generic/`).
+
+use super::Block;
+use super::parts::{NON_LINEAR, scale};
+use crate::dtype::DType;
+
+/// 18 bytes, laid out as Q4_0.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Iq4Nl {
+    d: [u8; 2],
+    qs: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Iq4Nl>() == 18 && align_of::<Iq4Nl>() == 1);
+
+// SAFETY: plain bytes, of which every pattern is valid.
+unsafe impl Block for Iq4Nl {
+    const DTYPE: DType = DType::Iq4Nl;
+    const LEN: usize = 32;
+
+    #[inline(always)]
+    fn decode(&self, out: &mut [f32]) {
+        let d = scale(self.d);
+        let (low, high) = out.split_at_mut(16);
+        for ((low, high), q) in low.iter_mut().zip(high).zip(self.qs) {
+            *low = d * f32::from(NON_LINEAR[usize::from(q & 0x0f)]);
+            *high = d * f32::from(NON_LINEAR[usize::from(q >> 4)]);
+        }
+    }
+}

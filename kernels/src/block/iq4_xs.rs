@@ -1,0 +1,40 @@
+//! `Iq4Xs`: 256 weights of 4 bits that stand for unevenly spaced values, each 32 with a scale of 6 bits (ggml type 23, IQ4_XS):
+//! w = d · (s - 32) · value(q). Not here: arithmetic on it (`generic/`).
+
+use super::Block;
+use super::parts::{NON_LINEAR, SUPER_BLOCK, scale};
+use crate::dtype::DType;
+
+/// 136 bytes: the scale of the scales; the upper 2 bits of 8 scales, then their low 4; 128 bytes of codes, 16 for each 32 weights: the
+/// first 16 in the low halves, the others in the high halves.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Iq4Xs {
+    d: [u8; 2],
+    scales_h: [u8; 2],
+    scales_l: [u8; 4],
+    qs: [u8; 128],
+}
+
+const _: () = assert!(size_of::<Iq4Xs>() == 136 && align_of::<Iq4Xs>() == 1);
+
+// SAFETY: plain bytes, of which every pattern is valid.
+unsafe impl Block for Iq4Xs {
+    const DTYPE: DType = DType::Iq4Xs;
+    const LEN: usize = SUPER_BLOCK;
+
+    #[inline(always)]
+    fn decode(&self, out: &mut [f32]) {
+        let (d, upper) = (scale(self.d), u16::from_le_bytes(self.scales_h));
+        for (j, (out, bytes)) in out.chunks_exact_mut(32).zip(self.qs.chunks_exact(16)).enumerate() {
+            let low = (self.scales_l[j / 2] >> (j % 2 * 4)) & 0x0f;
+            let high = ((upper >> (2 * j)) & 3) as u8;
+            let dl = d * (f32::from(low | (high << 4)) - 32.0);
+            let (first, second) = out.split_at_mut(16);
+            for ((first, second), q) in first.iter_mut().zip(second).zip(bytes) {
+                *first = dl * f32::from(NON_LINEAR[usize::from(q & 0x0f)]);
+                *second = dl * f32::from(NON_LINEAR[usize::from(q >> 4)]);
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `Q3K`: 256 weights of 3 bits, each 16 with a scale of 6 bits (ggml type 11, Q3_K): w = d · (s - 32) · (q - 4). Not here: arithmetic on
+//! it (`generic/`).
+
+use super::Block;
+use super::parts::{SUPER_BLOCK, scale};
+use crate::dtype::DType;
+
+/// 110 bytes: the third bits, where bit p of byte i is that of weight 32p + i; 64 bytes of the low two, laid out as in Q2_K; 16 scales,
+/// low 4 bits in the halves of bytes 0..8, upper 2 in the quarters of bytes 8..12; the scale of the scales.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Q3K {
+    hmask: [u8; 32],
+    qs: [u8; 64],
+    scales: [u8; 12],
+    d: [u8; 2],
+}
+
+const _: () = assert!(size_of::<Q3K>() == 110 && align_of::<Q3K>() == 1);
+
+// SAFETY: plain bytes, of which every pattern is valid.
+unsafe impl Block for Q3K {
+    const DTYPE: DType = DType::Q3K;
+    const LEN: usize = SUPER_BLOCK;
+
+    #[inline(always)]
+    fn decode(&self, out: &mut [f32]) {
+        let d = scale(self.d);
+        for (j, out) in out.chunks_exact_mut(16).enumerate() {
+            let low = (self.scales[j % 8] >> (j / 8 * 4)) & 0x0f;
+            let high = (self.scales[8 + j % 4] >> (j / 4 * 2)) & 3;
+            let dl = d * (f32::from(low | (high << 4)) - 32.0);
+            let (bytes, shift) = (&self.qs[j / 8 * 32 + j % 2 * 16..], j / 2 % 4 * 2);
+            let (thirds, third) = (&self.hmask[j % 2 * 16..], j / 2);
+            for ((out, q), mask) in out.iter_mut().zip(bytes).zip(thirds) {
+                *out = dl * (f32::from(((q >> shift) & 3) | (((mask >> third) & 1) << 2)) - 4.0);
+            }
+        }
+    }
+}

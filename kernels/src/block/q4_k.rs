@@ -1,0 +1,38 @@
+//! `Q4K`: 256 weights of 4 bits, each 32 with a scale and a minimum of 6 bits (ggml type 12, Q4_K): w = d · s · q - dmin · m. Not here:
+//! arithmetic on it (`generic/`).
+
+use super::Block;
+use super::parts::{SUPER_BLOCK, scale, scales_and_minima};
+use crate::dtype::DType;
+
+/// 144 bytes: the scale of the scales and that of the minima; 8 scales and minima; 128 bytes of codes, 32 for each 64 weights: the
+/// first 32 in the low halves, the others in the high halves.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Q4K {
+    d: [u8; 2],
+    dmin: [u8; 2],
+    scales: [u8; 12],
+    qs: [u8; 128],
+}
+
+const _: () = assert!(size_of::<Q4K>() == 144 && align_of::<Q4K>() == 1);
+
+// SAFETY: plain bytes, of which every pattern is valid.
+unsafe impl Block for Q4K {
+    const DTYPE: DType = DType::Q4K;
+    const LEN: usize = SUPER_BLOCK;
+
+    #[inline(always)]
+    fn decode(&self, out: &mut [f32]) {
+        let (d, dmin) = (scale(self.d), scale(self.dmin));
+        let (scales, minima) = scales_and_minima(&self.scales);
+        for (j, out) in out.chunks_exact_mut(32).enumerate() {
+            let (dl, ml) = (d * f32::from(scales[j]), dmin * f32::from(minima[j]));
+            let (bytes, shift) = (&self.qs[j / 2 * 32..], j % 2 * 4);
+            for (out, q) in out.iter_mut().zip(bytes) {
+                *out = dl * f32::from((q >> shift) & 0x0f) - ml;
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `Q5_1`: 32 weights of 5 bits with one scale and one minimum (ggml type 7): w = d · q + m. Not here: arithmetic on it (`generic/`).
+
+use super::Block;
+use super::parts::scale;
+use crate::dtype::DType;
+
+/// 24 bytes: scale, minimum; the fifth bits, that of weight j in bit j; then the low four of weights 0..16 in the low halves of 16 bytes
+/// and of 16..32 in the high halves.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Q5_1 {
+    d: [u8; 2],
+    m: [u8; 2],
+    qh: [u8; 4],
+    qs: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Q5_1>() == 24 && align_of::<Q5_1>() == 1);
+
+// SAFETY: plain bytes, of which every pattern is valid.
+unsafe impl Block for Q5_1 {
+    const DTYPE: DType = DType::Q5_1;
+    const LEN: usize = 32;
+
+    #[inline(always)]
+    fn decode(&self, out: &mut [f32]) {
+        let (d, m, fifth) = (scale(self.d), scale(self.m), u32::from_le_bytes(self.qh));
+        let (low, high) = out.split_at_mut(16);
+        for (j, q) in self.qs.into_iter().enumerate() {
+            let fifth = fifth >> j;
+            low[j] = d * f32::from((q & 0x0f) | ((fifth << 4) & 0x10) as u8) + m;
+            high[j] = d * f32::from((q >> 4) | ((fifth >> 12) & 0x10) as u8) + m;
+        }
+    }
+}

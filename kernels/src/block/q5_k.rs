@@ -1,0 +1,39 @@
+//! `Q5K`: 256 weights of 5 bits, each 32 with a scale and a minimum of 6 bits (ggml type 13, Q5_K): w = d · s · q - dmin · m. Not here:
+//! arithmetic on it (`generic/`).
+
+use super::Block;
+use super::parts::{SUPER_BLOCK, scale, scales_and_minima};
+use crate::dtype::DType;
+
+/// 176 bytes: the scale of the scales and that of the minima; 8 scales and minima; the fifth bits, where bit p of byte i is that of
+/// weight 32p + i; 128 bytes of the low four, laid out as in Q4_K.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Q5K {
+    d: [u8; 2],
+    dmin: [u8; 2],
+    scales: [u8; 12],
+    qh: [u8; 32],
+    qs: [u8; 128],
+}
+
+const _: () = assert!(size_of::<Q5K>() == 176 && align_of::<Q5K>() == 1);
+
+// SAFETY: plain bytes, of which every pattern is valid.
+unsafe impl Block for Q5K {
+    const DTYPE: DType = DType::Q5K;
+    const LEN: usize = SUPER_BLOCK;
+
+    #[inline(always)]
+    fn decode(&self, out: &mut [f32]) {
+        let (d, dmin) = (scale(self.d), scale(self.dmin));
+        let (scales, minima) = scales_and_minima(&self.scales);
+        for (j, out) in out.chunks_exact_mut(32).enumerate() {
+            let (dl, ml) = (d * f32::from(scales[j]), dmin * f32::from(minima[j]));
+            let (bytes, shift) = (&self.qs[j / 2 * 32..], j % 2 * 4);
+            for ((out, q), fifths) in out.iter_mut().zip(bytes).zip(self.qh) {
+                *out = dl * f32::from(((q >> shift) & 0x0f) | (((fifths >> j) & 1) << 4)) - ml;
+            }
+        }
+    }
+}

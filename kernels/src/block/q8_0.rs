@@ -1,0 +1,29 @@
+//! `Q8_0`: 32 weights of 8 bits with one scale (ggml type 8): w = d · q. Not here: arithmetic on it (`generic/`).
+
+use super::Block;
+use super::parts::scale;
+use crate::dtype::DType;
+
+/// 34 bytes: the scale, then the signed weights in order.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Q8_0 {
+    d: [u8; 2],
+    qs: [i8; 32],
+}
+
+const _: () = assert!(size_of::<Q8_0>() == 34 && align_of::<Q8_0>() == 1);
+
+// SAFETY: plain bytes, of which every pattern is valid.
+unsafe impl Block for Q8_0 {
+    const DTYPE: DType = DType::Q8_0;
+    const LEN: usize = 32;
+
+    #[inline(always)]
+    fn decode(&self, out: &mut [f32]) {
+        let d = scale(self.d);
+        for (out, q) in out.iter_mut().zip(self.qs) {
+            *out = d * f32::from(q);
+        }
+    }
+}
