@@ -421,9 +421,9 @@ mod tests {
     fn deep_nesting_is_refused_without_recursion() {
         let nested = |depth| {
             let (open, close) = (r#"{"type":"Sequence","normalizers":["#.repeat(depth), "]}".repeat(depth));
-            let text = sample().to_string();
-            let (begin, end) = (text.find(r#""normalizer":"#).unwrap(), text.find(r#","padding"#).unwrap());
-            format!("{}\"normalizer\":{open}{close}{}", &text[..begin], &text[end..])
+            let mut tokenizer = sample();
+            tokenizer["normalizer"] = json!("here");
+            tokenizer.to_string().replace("\"here\"", &format!("{open}{close}"))
         };
         for depth in [7, 20, 60, 10_000, 100_000] {
             let error = Tokenizer::parse(Path::new("tokenizer.json"), nested(depth).as_bytes(), &[]).unwrap_err().to_string();
