@@ -9,6 +9,7 @@ use crate::batch::{Batch, Row};
 use crate::error::ModelError;
 use crate::kv_cache::{KvCache, SequenceId};
 use crate::model::Model;
+use crate::rope::RopeScaling;
 use crate::sampler::{Sampler, Sampling};
 use crate::state::State;
 
@@ -55,15 +56,48 @@ pub struct Timings {
     pub decode_passes: usize,
 }
 
+/// What a model has read: a sequence of its cache and the tokens in it. One generation hands it to the next, which then reads only
+/// what is new.
+pub struct Session<'m> {
+    model: &'m Model,
+    cache: KvCache,
+    sequence: SequenceId,
+    /// As many as the sequence has positions.
+    tokens: Vec<u32>,
+}
+
+impl<'m> Session<'m> {
+    /// Nothing read yet.
+    pub fn new(model: &'m Model) -> Session<'m> {
+        let mut cache = model.new_cache();
+        let sequence = cache.create();
+        Session { model, cache, sequence, tokens: Vec::new() }
+    }
+
+    /// The tokens that were read.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Forgets all but what `prompt` begins with, too; its last token stays to be read, for its logits.
+    fn keep_common(&mut self, prompt: &[u32]) {
+        let same = self.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        // The angles of this scaling depend on the length of the prompt: keys that were read for another are not the same.
+        let is_dynamic = matches!(self.model.config().rope.scaling, RopeScaling::Dynamic { .. });
+        let kept = if is_dynamic { 0 } else { same.min(prompt.len().saturating_sub(1)) };
+        self.cache.truncate(self.sequence, kept);
+        self.tokens.truncate(kept);
+    }
+}
+
 /// One prompt being continued.
 pub struct Generation<'m> {
     model: &'m Model,
     options: GenerationOptions,
     sampler: Sampler,
-    cache: KvCache,
+    session: Session<'m>,
     state: State,
     batch: Batch,
-    sequence: SequenceId,
     prompt: Vec<u32>,
     /// The last token returned, whose pass is yet to be run.
     pending: Option<u32>,
@@ -74,6 +108,13 @@ pub struct Generation<'m> {
 impl<'m> Generation<'m> {
     /// Prepares to continue `prompt`. It must hold at least one token, all in the vocabulary, and leave room for one more in the context.
     pub fn new(model: &'m Model, prompt: &[u32], options: GenerationOptions) -> Result<Generation<'m>, ModelError> {
+        Generation::resume(Session::new(model), prompt, options)
+    }
+
+    /// The same, reading only what `session` does not hold yet. The tokens and their logits are those of [`Generation::new`], bit for
+    /// bit.
+    pub fn resume(mut session: Session<'m>, prompt: &[u32], options: GenerationOptions) -> Result<Generation<'m>, ModelError> {
+        let model = session.model;
         let (vocab_size, ctx_size) = (model.config().vocab_size, options.ctx_size);
         if prompt.is_empty() {
             return Err(ModelError::prompt("at least one token", "none"));
@@ -86,16 +127,14 @@ impl<'m> Generation<'m> {
             return Err(ModelError::prompt(format_args!("token ids below {vocab_size}"), id));
         }
         let sampler = Sampler::new(&options.sampling, prompt, options.n_tokens.min(vocab_size))?;
-        let mut cache = model.new_cache();
-        let sequence = cache.create();
+        session.keep_common(prompt);
         Ok(Generation {
             model,
             options,
             sampler,
-            cache,
+            session,
             state: model.new_state(),
             batch: Batch::new(),
-            sequence,
             prompt: prompt.to_vec(),
             pending: None,
             finish: None,
@@ -108,7 +147,7 @@ impl<'m> Generation<'m> {
     pub fn prefill(&mut self, progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>) -> Result<ControlFlow<()>, ModelError> {
         let total = self.prompt.len();
         loop {
-            let done = self.cache.len(self.sequence);
+            let done = self.session.tokens.len();
             if progress(done, total).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -121,9 +160,10 @@ impl<'m> Generation<'m> {
             for position in done..end {
                 let wants_logits = position + 1 == total;
                 let token = self.prompt[position];
-                self.batch.push(Row { sequence: self.sequence, position, token, rope_len: total, wants_logits });
+                self.batch.push(Row { sequence: self.session.sequence, position, token, rope_len: total, wants_logits });
             }
-            self.model.forward(&self.batch, &mut self.cache, &mut self.state)?;
+            self.model.forward(&self.batch, &mut self.session.cache, &mut self.state)?;
+            self.session.tokens.extend_from_slice(&self.prompt[done..end]);
             self.timings.prompt_tokens += end - done;
             self.timings.prompt_time += started.elapsed();
         }
@@ -139,20 +179,21 @@ impl<'m> Generation<'m> {
             self.finish = Some(Finish::MaxTokens);
             return Ok(None);
         }
-        if self.cache.len(self.sequence) < self.prompt.len() {
+        if self.session.tokens.len() < self.prompt.len() {
             let _always_continues = self.prefill(&mut |_, _| ControlFlow::Continue(()))?;
         }
         let started = Instant::now();
         if let Some(token) = self.pending {
-            let position = self.cache.len(self.sequence);
+            let position = self.session.tokens.len();
             if position >= self.options.ctx_size {
                 self.finish = Some(Finish::Context);
                 return Ok(None);
             }
             self.batch.clear();
             let rope_len = (position + 1).max(self.prompt.len());
-            self.batch.push(Row { sequence: self.sequence, position, token, rope_len, wants_logits: true });
-            self.model.forward(&self.batch, &mut self.cache, &mut self.state)?;
+            self.batch.push(Row { sequence: self.session.sequence, position, token, rope_len, wants_logits: true });
+            self.model.forward(&self.batch, &mut self.session.cache, &mut self.state)?;
+            self.session.tokens.push(token);
             self.timings.decode_passes += 1;
         }
         let logits = self.state.logits_mut(0);
@@ -186,6 +227,11 @@ impl<'m> Generation<'m> {
 
     /// Bytes that the KV cache takes by now.
     pub fn kv_bytes(&self) -> usize {
-        self.cache.bytes()
+        self.session.cache.bytes()
+    }
+
+    /// What was read, for another generation. Not to be kept after an error.
+    pub fn into_session(self) -> Session<'m> {
+        self.session
     }
 }

@@ -31,7 +31,7 @@ pub use batch::{Batch, Row};
 pub use config::{Biases, Config};
 pub use cost::Cost;
 pub use error::ModelError;
-pub use generate::{Finish, Generation, GenerationOptions, Timings};
+pub use generate::{Finish, Generation, GenerationOptions, Session, Timings};
 pub use kv_cache::{KvCache, PAGE_LEN, SequenceId};
 pub use matrix::Matrix;
 pub use model::{Compute, Model, ModelOptions};
