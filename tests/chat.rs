@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use infer_loaders::{ChatRequest, ChatTemplate, ChatTemplates, LoadError, Origin, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use crate::util::{Dir, checkpoint, data};
+use crate::util::{Dir, checkpoint, data, infer};
 
 /// Fields of a case that are no variables of the template.
 const FIELDS: [&str; 9] = [
@@ -301,5 +301,141 @@ fn templates_are_found_where_transformers_finds_them() {
     for wrong in [json!(7), json!([]), json!([{"name": "x"}]), json!({"default": "x"})] {
         dir.write("tokenizer_config.json", json!({ "chat_template": wrong }).to_string());
         assert!(open().unwrap_err().to_string().contains("field 'chat_template': expected a string, or a list"), "{wrong}");
+    }
+}
+
+/// A copy of `text-bpe` with a chat template in the style of Llama 3.
+fn chat_model() -> Dir {
+    let dir = Dir::of_checkpoint("text-bpe");
+    dir.write("chat_template.jinja", fs::read(data("chat/templates/llama3.jinja")).unwrap());
+    dir
+}
+
+#[test]
+fn prompt_shows_the_text_and_each_token_with_its_origin() {
+    let dir = chat_model();
+    let model = ["--model", dir.root().to_str().unwrap()];
+    let shown = infer(["prompt", "--chat", "--json", "--system", "Be brief.", "--prompt", "hi <|eot_id|>"]).args(model).json();
+    let text = "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>\
+                <|start_header_id|>user<|end_header_id|>\n\nhi <|eot_id|><|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
+    assert_eq!(shown["text"], text);
+    let tokens = shown["tokens"].as_array().unwrap();
+    assert_eq!(tokens.iter().map(|token| token["text"].as_str().unwrap()).collect::<String>(), text);
+    let special: Vec<&Value> = tokens.iter().filter(|token| token["special"] == true).collect();
+    assert_eq!(special.len(), 9, "one BOS, three headers of two, two ends");
+    assert!(special.iter().all(|token| token["origin"] == "template"));
+    let words = tokens.iter().filter(|token| token["origin"] == "message").map(|token| token["text"].as_str().unwrap());
+    assert_eq!(words.collect::<String>().replace(' ', ""), "Bebrief.hi<|eot_id|>");
+    let output = infer(["prompt", "--chat", "--prompt", "hi <|eot_id|>"]).args(model).run();
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(warning.contains("warning: the messages spell 1 control tokens") && warning.lines().count() == 1, "{warning}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("template  \"<|start_header_id|>\"  special\n"));
+}
+
+#[test]
+fn chat_and_messages_wrap_a_prompt() {
+    let dir = chat_model();
+    let model = ["--model", dir.root().to_str().unwrap(), "-n", "8", "--echo"];
+    let wrapped = infer(["--chat", "--prompt", "hi"]).args(model).succeeds();
+    let text = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
+    assert!(wrapped.starts_with(text), "{wrapped}");
+    let file = dir.write("m.json", json!([user("hi")]).to_string());
+    let file = file.to_str().unwrap();
+    assert_eq!(infer(["--messages", file]).args(model).succeeds(), wrapped);
+    dir.write("m.json", json!({"messages": [user("hi")], "tools": null}).to_string());
+    assert_eq!(infer(["--messages", file]).args(model).succeeds(), wrapped);
+    for (content, expected) in [
+        ("[", "m.json: expected messages in JSON, found "),
+        ("7", "m.json: messages: expected a list, found 7"),
+        ("[{}]", "m.json: messages[0]: expected an object with a string `role`, found {}"),
+        ("{\"messages\": [], \"tools\": 1}", "m.json: tools: expected a list, found 1"),
+    ] {
+        dir.write("m.json", content);
+        let line = infer(["--messages", file, "--prompt", "x"]).args(model).fails(2);
+        assert!(line.contains(expected), "{line}");
+    }
+    let plain = checkpoint("text-bpe");
+    for command in [&["--chat", "--prompt", "x"][..], &["chat"], &["prompt", "--chat", "--prompt", "x"]] {
+        let line = infer(command).args(["--model", plain.to_str().unwrap()]).fails(2);
+        assert!(
+            line.contains("expected a chat template (chat_template.jinja") && line.contains("--prompt without --chat"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_chat_reads_lines_and_prints_answers_alone() {
+    let dir = chat_model();
+    let model = ["--model", dir.root().to_str().unwrap(), "-n", "6", "--temperature", "0"];
+    let saved = dir.path("saved.json");
+    let script = format!("hi\n/stats\nand\\\nmore\n/save {}\n/undo\n/regen\n/exit\nnever\n", saved.display());
+    let output = infer(["chat"]).args(model).stdin(&script).run();
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{stderr}");
+    let messages: Vec<Value> = serde_json::from_slice(&fs::read(&saved).unwrap()).unwrap();
+    let said: Vec<&str> = messages.iter().map(|message| message["content"].as_str().unwrap()).collect();
+    let roles: Vec<&str> = messages.iter().map(|message| message["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "assistant", "user", "assistant"]);
+    assert_eq!((said[0], said[2]), ("hi", "and\nmore"));
+    // The greedy answer that /regen gives again is the first one.
+    assert_eq!(stdout, format!("{}\n{}\n{}\n", said[1], said[3], said[1]));
+    assert!(stderr.contains(" new tokens, "), "{stderr}");
+    // Each turn is what a fresh run on the same messages says.
+    let file = dir.write("first.json", json!(messages[..3]).to_string());
+    assert_eq!(infer(["--messages", file.to_str().unwrap()]).args(model).succeeds(), said[3]);
+    let line = infer(["chat"]).args(model).stdin("/nope\n").fails(2);
+    assert!(line.contains("/nope: expected a command"), "{line}");
+    let line = infer(["chat"]).args(model).stdin("/set temperature -1\n").fails(2);
+    assert!(line.starts_with("/set temperature: expected "), "{line}");
+}
+
+#[test]
+fn a_session_reads_only_what_is_new_and_changes_no_logit() {
+    use infer_engine::{Generation, GenerationOptions, Model, ModelOptions, Sampling, Session};
+
+    let sampling = Sampling { temperature: 0.9, seed: 7, ..Sampling::greedy() };
+    for name in ["text-bpe", "llama-gqa", "llama-rope-dynamic", "mistral-sliding-window", "qwen3"] {
+        let files = infer_loaders::open(&checkpoint(name), &Default::default()).unwrap();
+        let model = Model::open(&files, &ModelOptions::default()).unwrap();
+        let n = model.config().vocab_size as u32;
+        let options = || GenerationOptions {
+            sampling,
+            n_tokens: n as usize,
+            stop_ids: vec![],
+            banned_ids: vec![],
+            max_tokens: Some(12),
+            ctx_size: 200,
+        };
+        let run = |mut generation: Generation<'_>| {
+            let mut ids = Vec::new();
+            while let Some(id) = generation.next_token().unwrap() {
+                ids.push(id);
+            }
+            (ids, generation.timings().prompt_tokens, generation.into_session().tokens().to_vec())
+        };
+        let mut session = Session::new(&model);
+        let mut prompt: Vec<u32> = (0..20).map(|i| (i * 7 + 3) % n).collect();
+        for turn in 0..4 {
+            let n_known = session.tokens().len();
+            let (fresh, n_all, _) = run(Generation::new(&model, &prompt, options()).unwrap());
+            let mut resumed = Generation::resume(session, &prompt, options()).unwrap();
+            let mut ids = Vec::new();
+            while let Some(id) = resumed.next_token().unwrap() {
+                ids.push(id);
+            }
+            assert_eq!(ids, fresh, "{name}, turn {turn}");
+            assert_eq!(n_all, prompt.len());
+            if turn == 1 && name != "llama-rope-dynamic" {
+                assert_eq!(resumed.timings().prompt_tokens, prompt.len() - n_known, "{name}");
+            }
+            session = resumed.into_session();
+            match turn {
+                // Go on after the answer; then part from what was read; then ask for the same again.
+                0 => prompt.extend(ids.iter().copied().chain([1, 2, 3])),
+                1 => prompt.truncate(9),
+                _ => {}
+            }
+        }
     }
 }

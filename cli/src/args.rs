@@ -63,6 +63,20 @@ Examples:
   infer inspect --model ./SmolLM2-135M
   infer inspect --model ./SmolLM2-135M -c 2048 --json";
 
+const CHAT_EXAMPLES: &str = "\
+Examples:
+  infer chat --model ./SmolLM2-135M-Instruct
+  infer chat --model ./SmolLM2-135M-Instruct --system 'Answer in one sentence.' --temperature 0.7
+  printf 'Hello\\nAnd in French?\\n' | infer chat --model ./SmolLM2-135M-Instruct
+
+In the conversation, /help lists the commands, a line that ends with \\ goes on in the next, and
+Ctrl-C stops an answer.";
+
+const PROMPT_EXAMPLES: &str = "\
+Examples:
+  infer prompt --model ./SmolLM2-135M-Instruct --chat --prompt 'Hello'
+  infer prompt --model ./SmolLM2-135M-Instruct --messages conversation.json --json";
+
 const TOKENIZE_EXAMPLES: &str = "\
 Examples:
   infer tokenize --model ./SmolLM2-135M --text 'Hello, world'
@@ -95,6 +109,12 @@ pub enum Command {
     /// Compare logits with a reference, position by position
     #[command(after_help = CHECK_EXAMPLES, max_term_width = 100)]
     Check(CheckArgs),
+    /// Talk with a model
+    #[command(after_help = CHAT_EXAMPLES, max_term_width = 100)]
+    Chat(ChatArgs),
+    /// Show what a prompt becomes: its text, and each token with where it comes from
+    #[command(after_help = PROMPT_EXAMPLES, max_term_width = 100)]
+    Prompt(PromptArgs),
     /// Show what is in a checkpoint: architecture, tensors, sizes, memory plan
     #[command(after_help = INSPECT_EXAMPLES, max_term_width = 100)]
     Inspect(InspectArgs),
@@ -119,6 +139,9 @@ pub struct GenerateArgs {
     /// Read the prompt from a file, or from standard input with -
     #[arg(short = 'f', long, value_name = "FILE", help_heading = "Input and output")]
     pub prompt_file: Option<PathBuf>,
+    /// A conversation instead of a bare text.
+    #[command(flatten)]
+    pub conversation: ConversationArgs,
     /// Print the prompt before the generated text
     #[arg(long, help_heading = "Input and output")]
     pub echo: bool,
@@ -144,6 +167,67 @@ pub struct GenerateArgs {
     /// How the model is run.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// A prompt as a conversation.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Conversation")]
+pub struct ConversationArgs {
+    /// Put the prompt into the model's chat template, as a user's message
+    #[arg(long)]
+    pub chat: bool,
+    /// Read messages from a JSON file: a list of objects with role and content, or an object with messages and tools
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+    /// Begin with this system message
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub system: Option<String>,
+}
+
+/// `infer chat`.
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Begin with this system message
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub system: Option<String>,
+    /// Go on with a conversation that /save wrote
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+    /// At most N tokens in an answer [default: until the model ends it or the context is full]
+    #[arg(short = 'n', long, value_name = "N", value_parser = saturating_count, allow_negative_numbers = true)]
+    pub max_tokens: Option<usize>,
+    /// Tokens of the whole conversation; 0 means the model's own limit [default: that, as far as memory allows]
+    #[arg(short = 'c', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub ctx_size: Option<usize>,
+    /// How tokens are chosen.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// How the model is run.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// `infer prompt`.
+#[derive(Debug, Args)]
+pub struct PromptArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Text of the prompt, or of the last message
+    #[arg(short = 'p', long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt_file")]
+    pub prompt: Option<OsString>,
+    /// Read the text from a file, or from standard input with -
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// A conversation instead of a bare text.
+    #[command(flatten)]
+    pub conversation: ConversationArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Overrides of the model's sampling defaults. Ranges are the sampler's business.

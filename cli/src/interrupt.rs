@@ -1,6 +1,6 @@
 //! Ctrl-C and termination: the process ends with exit code 130 at once, whatever it is doing, with the terminal as it was found.
 //!
-//! Deliberately no flag that loops would poll: a page fault in a mapped file or a long matrix product polls nothing. That is safe
+//! `infer chat` alone asks for the answer to be stopped instead. Elsewhere deliberately no flag that loops would poll: a page fault in a mapped file or a long matrix product polls nothing. That is safe
 //! because nothing needs an orderly end: standard output is flushed after each piece of text and no file is ever written.
 
 use std::io::Write;
@@ -12,10 +12,16 @@ use crate::report;
 pub const STATUS: i32 = 130;
 
 static BAR_SHOWN: AtomicBool = AtomicBool::new(false);
+static ANSWERING: AtomicBool = AtomicBool::new(false);
+static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler. Should the system refuse it, Ctrl-C still ends the process in the system's own way.
 pub fn install() {
     let installed = ctrlc::set_handler(|| {
+        // The first stops the answer; one more, should that take long, the program.
+        if ANSWERING.load(Ordering::SeqCst) && !STOPPED.swap(true, Ordering::SeqCst) {
+            return;
+        }
         if BAR_SHOWN.load(Ordering::SeqCst) {
             // Clear the bar's line and show the cursor again. Without the stream's lock: the thread that draws may hold it.
             let _ = std::io::stderr().write_all(b"\r\x1b[2K\x1b[?25h");
@@ -30,4 +36,18 @@ pub fn install() {
 /// Tells the handler whether a progress bar is on the terminal.
 pub fn bar_is_shown(shown: bool) {
     BAR_SHOWN.store(shown, Ordering::SeqCst);
+}
+
+/// Calls `answer` with Ctrl-C stopping it and not the process; see [`is_stopped`].
+pub fn while_answering<T>(answer: impl FnOnce() -> T) -> T {
+    STOPPED.store(false, Ordering::SeqCst);
+    ANSWERING.store(true, Ordering::SeqCst);
+    let value = answer();
+    ANSWERING.store(false, Ordering::SeqCst);
+    value
+}
+
+/// Whether the answer is to stop.
+pub fn is_stopped() -> bool {
+    STOPPED.load(Ordering::SeqCst)
 }

@@ -26,7 +26,7 @@ mod stop;
 mod text_model;
 
 pub use error::Error;
-pub use infer_engine::{Compute, ModelOptions, Sampling, Timings};
+pub use infer_engine::{Compute, ModelOptions, Sampling, Session, Timings};
 pub use infer_kernels::Isa;
 pub use infer_loaders::Fault;
 pub use stop::{StopScanner, StopStrings};

@@ -6,6 +6,7 @@ mod args;
 mod budget;
 mod commands;
 mod compare;
+mod conversation;
 mod interrupt;
 mod machine;
 mod progress;

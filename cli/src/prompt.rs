@@ -29,6 +29,14 @@ pub fn read(flag: &str, text: Option<&OsStr>, file: Option<&Path>) -> Result<Str
     }
 }
 
+/// The text that the flags give, if they give one.
+pub fn read_optional(flag: &str, text: Option<&OsStr>, file: Option<&Path>) -> Result<Option<String>, Failure> {
+    match (text, file) {
+        (None, None) => Ok(None),
+        given => read(flag, given.0, given.1).map(Some),
+    }
+}
+
 /// All of standard input as text.
 pub fn read_stdin() -> Result<String, Failure> {
     let name = "standard input";

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use infer_engine::{Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling, Timings};
+use infer_engine::{Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling, Session, Timings};
 use infer_loaders::{Checkpoint, OpenOptions, TextStream, Tokenizer};
 
 use crate::defaults;
@@ -152,15 +152,26 @@ impl TextModel {
         options: &GenerateOptions,
         observer: &mut dyn Observer,
     ) -> Result<Completion, Error> {
+        self.generate_in(&mut None, prompt, options, observer)
+    }
+
+    /// The same within a session: what an earlier prompt and its text have in common with this one is not read again. The text is the
+    /// same as without. After an error the session is empty.
+    pub fn generate_in<'m>(
+        &'m self,
+        session: &mut Option<Session<'m>>,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<Completion, Error> {
         self.checkpoint.verify_unchanged()?;
         let stops = StopStrings::new(&options.stop)?;
-        let mut scanner = stops.scanner();
         let (stop_ids, banned_ids) = match options.ignore_eos {
             true => (Vec::new(), self.stop_ids.clone()),
             false => (self.stop_ids.clone(), Vec::new()),
         };
-        let mut generation = Generation::new(
-            &self.model,
+        let mut generation = Generation::resume(
+            session.take().unwrap_or_else(|| Session::new(&self.model)),
             prompt,
             GenerationOptions {
                 sampling: options.sampling.unwrap_or(self.sampling),
@@ -171,21 +182,33 @@ impl TextModel {
                 ctx_size: options.ctx_size.unwrap_or(self.model.config().max_seq_len),
             },
         )?;
-        let complete = |generation: &Generation<'_>, finish| {
-            Ok(Completion { finish, timings: generation.timings(), kv_bytes: generation.kv_bytes() })
-        };
+        let finish = self.observe(&mut generation, prompt, &stops, observer)?;
+        let completion = Completion { finish, timings: generation.timings(), kv_bytes: generation.kv_bytes() };
+        *session = Some(generation.into_session());
+        Ok(completion)
+    }
+
+    /// Runs a generation to its end, or to the observer's.
+    fn observe(
+        &self,
+        generation: &mut Generation<'_>,
+        prompt: &[u32],
+        stops: &StopStrings,
+        observer: &mut dyn Observer,
+    ) -> Result<FinishReason, Error> {
+        let mut scanner = stops.scanner();
         let in_model = |error| Error::run(self.checkpoint.path(), error);
         if generation.prefill(&mut |done, total| observer.prefill(done, total)).map_err(in_model)?.is_break() {
-            return complete(&generation, FinishReason::Cancelled);
+            return Ok(FinishReason::Cancelled);
         }
         let mut stream = Continuation::new(&self.tokenizer, prompt)?;
         while let Some(id) = generation.next_token().map_err(in_model)? {
             let (text, stop) = scanner.push(&stream.push(id)?);
             if !text.is_empty() && observer.text(&text).is_break() {
-                return complete(&generation, FinishReason::Cancelled);
+                return Ok(FinishReason::Cancelled);
             }
             if let Some(stop) = stop {
-                return complete(&generation, FinishReason::Stop(stop.to_string()));
+                return Ok(FinishReason::Stop(stop.to_string()));
             }
         }
         let (mut text, stop) = scanner.push(&stream.finish()?);
@@ -193,15 +216,14 @@ impl TextModel {
             text.push_str(&scanner.finish());
         }
         if !text.is_empty() && observer.text(&text).is_break() {
-            return complete(&generation, FinishReason::Cancelled);
+            return Ok(FinishReason::Cancelled);
         }
-        let finish = match (stop, generation.finish()) {
+        Ok(match (stop, generation.finish()) {
             (Some(stop), _) => FinishReason::Stop(stop.to_string()),
             (None, Some(Finish::Eos(id))) => FinishReason::Eos(id),
             (None, Some(Finish::Context)) => FinishReason::Context,
             (None, Some(Finish::MaxTokens) | None) => FinishReason::MaxTokens,
-        };
-        complete(&generation, finish)
+        })
     }
 }
 

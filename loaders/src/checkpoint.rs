@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::buffer::{Aligned, Buffer};
+use crate::chat_template::ChatTemplates;
 use crate::error::LoadError;
 use crate::extent::Extent;
 use crate::file::{exists, open_regular, read_exactly};
@@ -217,6 +218,14 @@ impl Checkpoint {
     /// If `tokenizer.json` is missing or either file is malformed.
     pub fn tokenizer(&self) -> Result<Tokenizer, LoadError> {
         Tokenizer::open(&self.folder)
+    }
+
+    /// Reads the chat templates, which few commands need.
+    ///
+    /// # Errors
+    /// If there are none, or one is malformed.
+    pub fn chat_templates(&self) -> Result<ChatTemplates, LoadError> {
+        ChatTemplates::of(&self.folder)
     }
 
     /// Compares the mapped files with what they were when they were opened.

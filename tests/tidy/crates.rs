@@ -35,6 +35,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("clap", &["cli/src/"]),
     ("ctrlc", &["cli/src/"]),
     ("indicatif", &["cli/src/"]),
+    ("rustyline", &["cli/src/commands/chat/"]),
     // For tests, benches and fuzzing alone.
     ("criterion", &[]),
     ("proptest", &[]),

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use infer::{Completion, FinishReason, GenerateOptions, Observer, StopStrings, TextModel};
 use infer_engine::{MemoryPlan, Sampling};
 
-use crate::args::{GenerateArgs, SamplingArgs};
+use crate::args::{EngineArgs, GenerateArgs, ModelArgs, SamplingArgs};
 use crate::budget::Needs;
+use crate::conversation::Conversation;
 use crate::progress::Progress;
 use crate::report::{self, Failure};
 use crate::resources::{self, Memory};
@@ -20,7 +21,11 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     commands::model_path(&args.model)?;
     check_sampling(&args.sampling)?;
     StopStrings::new(&args.stop).map_err(|_| Failure::input("--stop: expected at least one character, found an empty string"))?;
-    let text = prompt::read("--prompt", args.prompt.as_deref(), args.prompt_file.as_deref())?;
+    let conversation = Conversation::from_args(&args.conversation)?;
+    let text = match conversation.as_ref().is_some_and(Conversation::is_complete) {
+        true => prompt::read_optional("--prompt", args.prompt.as_deref(), args.prompt_file.as_deref())?,
+        false => Some(prompt::read("--prompt", args.prompt.as_deref(), args.prompt_file.as_deref())?),
+    };
 
     let started = Instant::now();
     let checkpoint = commands::open_checkpoint(&args.model)?;
@@ -29,10 +34,21 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     commands::print_warnings(model.checkpoint(), model.model());
     let load_time = started.elapsed();
 
-    let ids = model.tokenize(&text)?;
+    let (text, ids) = match conversation {
+        None => {
+            let text = text.unwrap_or_default();
+            let ids = model.tokenize(&text)?;
+            (text, ids)
+        }
+        Some(conversation) => {
+            let rendered = conversation.with_prompt(text).render(&model.checkpoint().chat_templates()?, model.tokenizer())?;
+            let ids = model.tokenizer().encode_chat(&rendered)?.iter().map(|token| token.id).collect();
+            (rendered.text().to_string(), ids)
+        }
+    };
     let sampling = merge(&args.sampling, model.sampling());
     warn_of_no_effect(&args.sampling, &sampling);
-    let plan = plan_memory(args, &model, ids.len())?;
+    let plan = plan_memory(&args.model, &args.engine, args.ctx_size, &model, ids.len())?;
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
         ctx_size: Some(plan.ctx_size),
@@ -56,7 +72,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
 }
 
 /// The sampling flags by themselves, checked against the sampler's ranges.
-fn check_sampling(args: &SamplingArgs) -> Result<(), Failure> {
+pub(super) fn check_sampling(args: &SamplingArgs) -> Result<(), Failure> {
     merge(args, &Sampling::greedy()).validate().map_err(|error| {
         let flag = match error.parameter() {
             "repetition_penalty" => "repeat-penalty".to_string(),
@@ -67,7 +83,7 @@ fn check_sampling(args: &SamplingArgs) -> Result<(), Failure> {
 }
 
 /// Flags over the model's defaults.
-fn merge(args: &SamplingArgs, defaults: &Sampling) -> Sampling {
+pub(super) fn merge(args: &SamplingArgs, defaults: &Sampling) -> Sampling {
     Sampling {
         temperature: args.temperature.unwrap_or(defaults.temperature),
         top_k: args.top_k.unwrap_or(defaults.top_k),
@@ -95,24 +111,30 @@ fn warn_of_no_effect(args: &SamplingArgs, sampling: &Sampling) {
 }
 
 /// What will be in memory.
-struct Plan {
-    ctx_size: usize,
+pub(super) struct Plan {
+    pub(super) ctx_size: usize,
     needs: Needs,
 }
 
-fn plan_memory(args: &GenerateArgs, model: &TextModel, n_prompt: usize) -> Result<Plan, Failure> {
+pub(super) fn plan_memory(
+    files: &ModelArgs,
+    engine: &EngineArgs,
+    ctx_size: Option<usize>,
+    model: &TextModel,
+    n_prompt: usize,
+) -> Result<Plan, Failure> {
     let config = model.model().config();
     let model_ctx = config.max_seq_len;
-    let n_rows = args.engine.prefill_chunk.get().min(n_prompt);
+    let n_rows = engine.prefill_chunk.get().min(n_prompt);
     let plan = MemoryPlan::new(config, model.checkpoint(), model_ctx, n_rows);
     let needs = Needs {
-        mapped_weights: if args.model.no_mmap { 0 } else { plan.weights },
+        mapped_weights: if files.no_mmap { 0 } else { plan.weights },
         kv_per_token: plan.kv_per_token,
         scratch: plan.scratch,
     };
     let memory = Memory::now();
     needs.warn_of_paging(&memory);
-    let ctx_size = needs.ctx_size(args.ctx_size, model_ctx, n_prompt, &memory)?;
+    let ctx_size = needs.ctx_size(ctx_size, model_ctx, n_prompt, &memory)?;
     if ctx_size > model_ctx {
         report::warn(&format!("--ctx-size: {ctx_size} is beyond the {model_ctx} positions that the model was made for"));
     }
@@ -197,7 +219,7 @@ impl Screen {
 }
 
 /// Text for a terminal: a model's words must not move the cursor, change a title or worse. Elsewhere the text is left as it is.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}")
 }
 

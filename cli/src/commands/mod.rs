@@ -3,16 +3,18 @@
 //! Not here: syntax (`args.rs`) and messages (`report.rs`).
 
 pub mod bench;
+mod chat;
 mod check;
 mod detokenize;
 mod generate;
 mod inspect;
+mod prompt;
 mod tokenize;
 
 use std::path::Path;
 
 use infer_engine::{Model, ModelOptions};
-use infer_loaders::{Checkpoint, OpenOptions, Tokenizer};
+use infer_loaders::{ChatTemplates, Checkpoint, OpenOptions, Tokenizer};
 
 use crate::args::{Cli, Command, EngineArgs, ModelArgs};
 use crate::report::{self, Failure, STATUS_RESOURCES};
@@ -25,6 +27,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         None => generate::run(&cli.generate),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Chat(args)) => chat::run(args),
+        Some(Command::Prompt(args)) => prompt::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Tokenize(args)) => tokenize::run(args),
         Some(Command::Detokenize(args)) => detokenize::run(args),
@@ -66,9 +70,18 @@ fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint, Failure> {
 
 /// Opens the tokenizer of the model that `--model` names, without its weights.
 fn open_tokenizer(args: &ModelArgs) -> Result<Tokenizer, Failure> {
+    Ok(Tokenizer::open(model_folder(args)?)?)
+}
+
+/// Opens the chat templates of the model that `--model` names, without its weights.
+fn open_chat_templates(args: &ModelArgs) -> Result<ChatTemplates, Failure> {
+    Ok(ChatTemplates::of(model_folder(args)?)?)
+}
+
+/// The folder of the model that `--model` names.
+fn model_folder(args: &ModelArgs) -> Result<&Path, Failure> {
     let path = model_path(args)?;
-    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-    Ok(Tokenizer::open(folder)?)
+    Ok(if path.is_dir() { path } else { path.parent().unwrap_or(path) })
 }
 
 /// The engine's options from the flags.

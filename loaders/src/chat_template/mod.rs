@@ -109,6 +109,16 @@ impl ChatTemplates {
         Ok(None)
     }
 
+    /// Those of [`ChatTemplates::open`], which must be there.
+    ///
+    /// # Errors
+    /// If there are none, too.
+    pub fn of(folder: &Path) -> Result<ChatTemplates, LoadError> {
+        let expected = "a chat template (chat_template.jinja, or chat_template in tokenizer_config.json)";
+        let found = "none: this is no chat model; use --prompt without --chat, or add one";
+        ChatTemplates::open(folder)?.ok_or_else(|| LoadError::file(folder, expected, found))
+    }
+
     /// The one template that a file holds in itself.
     pub fn single(path: &Path, source: &str) -> Result<ChatTemplates, LoadError> {
         let template = ChatTemplate::new(path, source.to_owned())?;
