@@ -12,6 +12,7 @@ mod weights;
 
 // The rows of each kind of input.
 mod config;
+mod gguf;
 mod prompt;
 mod safetensors;
 mod shards;

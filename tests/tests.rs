@@ -30,6 +30,9 @@ mod chat;
 // GGUF files: blocks, models, tokenizers.
 mod gguf;
 
+// Writing them, good and bad.
+mod gguf_file;
+
 // Bit-identity over threads, chunks, batches and caches.
 mod determinism;
 

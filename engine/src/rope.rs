@@ -58,13 +58,18 @@ pub enum RopeScaling {
         /// First and last dimension of the ramp.
         ramp: (f64, f64),
     },
+    /// A divisor for each frequency, as GGUF files of Llama 3 have them in `rope_freqs.weight`.
+    Factors {
+        /// (dim / 2,)
+        factors: Vec<f32>,
+    },
 }
 
 impl fmt::Display for Rope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, theta {}", self.scaling.name(), self.theta)?;
         match self.scaling {
-            RopeScaling::Default => Ok(()),
+            RopeScaling::Default | RopeScaling::Factors { .. } => Ok(()),
             RopeScaling::Linear { factor }
             | RopeScaling::Dynamic { factor, .. }
             | RopeScaling::Llama3 { factor, .. }
@@ -82,6 +87,7 @@ impl RopeScaling {
             RopeScaling::Dynamic { .. } => "dynamic",
             RopeScaling::Llama3 { .. } => "llama3",
             RopeScaling::Yarn { .. } => "yarn",
+            RopeScaling::Factors { .. } => "factors",
         }
     }
 }
@@ -148,6 +154,7 @@ impl Rope {
     fn scaled(&self, i: usize, f: f32) -> f32 {
         match self.scaling {
             RopeScaling::Default | RopeScaling::Dynamic { .. } => f,
+            RopeScaling::Factors { ref factors } => f / factors[i],
             RopeScaling::Linear { factor } => f / factor as f32,
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_seq_len } => {
                 let wavelength = 2.0 * core::f64::consts::PI / f64::from(f);
@@ -205,8 +212,19 @@ fn scaling(config: &Metadata, dict: &Metadata, theta: f64, dim: usize, max_seq_l
         }
         "llama3" => llama3(dict, factor()?, original()?)?,
         "yarn" => yarn(dict, theta, dim, max_seq_len, original()?)?,
+        "factors" => factors(dict, dim)?,
         _ => return Err(dict.error(type_key, "default, linear, dynamic, llama3 or yarn").into()),
     })
+}
+
+/// One divisor for each pair, all positive.
+fn factors(dict: &Metadata, dim: usize) -> Result<RopeScaling, ModelError> {
+    let expected = || dict.error("factors", format_args!("{} positive numbers", dim / 2));
+    let factors = dict.numbers("factors")?.ok_or_else(expected)?;
+    if factors.len() != dim / 2 || factors.iter().any(|&x| x as f32 <= 0.0) {
+        return Err(expected().into());
+    }
+    Ok(RopeScaling::Factors { factors: factors.into_iter().map(|x| x as f32).collect() })
 }
 
 /// The parameters of Llama 3.1's scheme, checked.

@@ -61,6 +61,22 @@ impl Aligned {
         Ok(Aligned { memory, start })
     }
 
+    /// Joins `pieces`, of `length` bytes together, in aligned memory; `path` is the file that they are from.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub(crate) fn join<'b>(path: &Path, pieces: impl Iterator<Item = &'b [u8]>, length: usize) -> Result<Aligned, LoadError> {
+        let mut aligned = Aligned::read(path, std::io::empty(), 0)?;
+        let spare = length.checked_add(ALIGNMENT).and_then(|total| aligned.memory.try_reserve_exact(total).ok());
+        spare.ok_or_else(|| LoadError::memory(path, length as u64))?;
+        // The memory may have moved.
+        aligned.memory.clear();
+        aligned.start = Some(aligned.memory.as_ptr().align_offset(ALIGNMENT)).filter(|&start| start < ALIGNMENT).unwrap_or(0);
+        aligned.memory.resize(aligned.start, 0);
+        pieces.for_each(|piece| aligned.memory.extend_from_slice(piece));
+        Ok(aligned)
+    }
+
     /// The bytes, aligned to 64.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.memory.get(self.start..).unwrap_or_default()

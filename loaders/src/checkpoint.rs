@@ -16,6 +16,7 @@ use crate::chat_template::ChatTemplates;
 use crate::error::LoadError;
 use crate::extent::Extent;
 use crate::file::{exists, open_regular, read_exactly};
+use crate::gguf::{self, Vocabulary};
 use crate::metadata::Metadata;
 use crate::mmap::Mapping;
 use crate::safetensors::{self, Entry, PREFIX_BYTES, TensorType};
@@ -50,6 +51,9 @@ pub struct Checkpoint {
     generation_config: Option<Metadata>,
     files: Vec<Arc<WeightFile>>,
     tensors: Tensors,
+    /// What a GGUF file says of its tokenizer; none in a folder, whose tokenizer has files of its own.
+    vocabulary: Option<Vocabulary>,
+    is_gguf: bool,
 }
 
 /// One safetensors file by itself, such as a file of reference logits.
@@ -98,7 +102,8 @@ struct Opened {
 }
 
 /// Opens the model at `path`: a folder in Hugging Face layout (`config.json` and `model.safetensors`, or the shards that
-/// `model.safetensors.index.json` lists), or a single `.safetensors` file with `config.json` beside it.
+/// `model.safetensors.index.json` lists), a single `.safetensors` file with `config.json` beside it, or a GGUF file (of a split
+/// model, the first).
 ///
 /// # Errors
 /// If a file is missing, malformed, changes meanwhile, cannot be mapped, or does not fit in memory (`mmap: false`).
@@ -106,8 +111,9 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, LoadError>
     let metadata = std::fs::metadata(path).map_err(|error| LoadError::os(path, "find the model", error))?;
     let (folder, shards) = if metadata.is_dir() {
         (path.to_owned(), open_folder(path, options)?)
+    } else if gguf::is_gguf(path)? {
+        return gguf::open(path, options);
     } else {
-        refuse_gguf(path)?;
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         (folder, vec![open_safetensors(path, options)?])
     };
@@ -116,7 +122,36 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, LoadError>
     let generation_config = exists(&generation_path).then(|| Metadata::read(&generation_path)).transpose()?;
     let files = shards.iter().map(|shard| Arc::clone(&shard.file)).collect();
     let tensors = Tensors::merge(shards)?;
-    Ok(Checkpoint { path: path.to_owned(), folder, config, generation_config, files, tensors })
+    let path = path.to_owned();
+    Ok(Checkpoint { path, folder, config, generation_config, files, tensors, vocabulary: None, is_gguf: false })
+}
+
+/// Opens the tokenizer of the model at `path`, which is one that [`open`] takes, without its weights.
+///
+/// # Errors
+/// Those of [`Checkpoint::tokenizer`].
+pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, LoadError> {
+    if path.is_dir() {
+        Tokenizer::open(path)
+    } else if gguf::is_gguf(path)? {
+        gguf::open_vocabulary(path)?.tokenizer()
+    } else {
+        Tokenizer::open(path.parent().unwrap_or(path))
+    }
+}
+
+/// Opens the chat templates of the model at `path`, which is one that [`open`] takes, without its weights.
+///
+/// # Errors
+/// Those of [`Checkpoint::chat_templates`].
+pub fn open_chat_templates(path: &Path) -> Result<ChatTemplates, LoadError> {
+    if path.is_dir() {
+        ChatTemplates::of(path)
+    } else if gguf::is_gguf(path)? {
+        gguf::open_vocabulary(path)?.chat_templates()
+    } else {
+        ChatTemplates::of(path.parent().unwrap_or(path))
+    }
 }
 
 /// Opens one safetensors file, without any settings beside it.
@@ -139,17 +174,7 @@ pub fn open_safetensors(path: &Path, options: &OpenOptions) -> Result<TensorFile
     let entries = safetensors::parse_header(path, &header, data_bytes)?;
     drop(header);
 
-    if options.mmap {
-        let total = usize::try_from(length).map_err(|_| LoadError::memory(path, length))?;
-        let map = Mapping::new(&file, total, path).map_err(|error| map_error(path, length, error))?;
-        let opened = Opened { file, length, modified: metadata.modified().ok() };
-        let file = WeightFile { path: path.to_owned(), buffer: Buffer::Mapped(map), opened: Some(opened) };
-        TensorFile::new(file, entries, data_begin)
-    } else {
-        let data = Aligned::read(path, &file, data_bytes)?;
-        let file = WeightFile { path: path.to_owned(), buffer: Buffer::Owned(data), opened: None };
-        TensorFile::new(file, entries, 0)
-    }
+    TensorFile::load(path, file, &metadata, entries, data_begin, options)
 }
 
 /// Reads a safetensors file that is in memory; `path` stands for it in messages. Bytes that are part of the program are used in place.
@@ -164,14 +189,23 @@ pub fn safetensors_in_memory(path: &Path, bytes: Cow<'static, [u8]>) -> Result<T
     let split = usize::try_from(data_begin).ok().and_then(|begin| bytes.split_at_checked(begin));
     let (header, data) = split.ok_or_else(|| safetensors::too_short(path, length))?;
     let entries = safetensors::parse_header(path, header.get(PREFIX_BYTES..).unwrap_or_default(), data.len())?;
-    let (buffer, data_begin) = match bytes {
-        Cow::Borrowed(bytes) => (Buffer::Static(bytes), data_begin),
-        Cow::Owned(_) => (Buffer::Owned(Aligned::read(path, data, data.len())?), 0),
-    };
-    TensorFile::new(WeightFile { path: path.to_owned(), buffer, opened: None }, entries, data_begin)
+    TensorFile::in_memory(path, bytes, entries, data_begin)
 }
 
 impl Checkpoint {
+    /// The checkpoint of GGUF files; `path` is the first.
+    pub(crate) fn of_gguf(
+        path: &Path,
+        config: Metadata,
+        files: Vec<TensorFile>,
+        vocabulary: Option<Vocabulary>,
+    ) -> Result<Checkpoint, LoadError> {
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let weight_files = files.iter().map(|file| Arc::clone(&file.file)).collect();
+        let (path, tensors) = (path.to_owned(), Tensors::merge(files)?);
+        Ok(Checkpoint { path, folder, config, generation_config: None, files: weight_files, tensors, vocabulary, is_gguf: true })
+    }
+
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
@@ -212,12 +246,22 @@ impl Checkpoint {
         self.files.iter().map(|file| file.path.as_path())
     }
 
-    /// Reads `tokenizer.json` and `tokenizer_config.json`. They are not read before: a comparison of logits needs neither.
+    /// Reads `tokenizer.json` and `tokenizer_config.json`, or makes the tokenizer that a GGUF file describes. This is not done before: a
+    /// comparison of logits needs none.
     ///
     /// # Errors
-    /// If `tokenizer.json` is missing or either file is malformed.
+    /// If `tokenizer.json`, or a GGUF file's vocabulary, is missing, or something is malformed.
     pub fn tokenizer(&self) -> Result<Tokenizer, LoadError> {
-        Tokenizer::open(&self.folder)
+        match &self.vocabulary {
+            Some(vocabulary) => vocabulary.tokenizer(),
+            None if self.is_gguf => Err(gguf::missing_vocabulary(&self.path)),
+            None => Tokenizer::open(&self.folder),
+        }
+    }
+
+    /// Whether there is a tokenizer, be it a wrong one.
+    pub fn has_tokenizer(&self) -> bool {
+        if self.is_gguf { self.vocabulary.is_some() } else { exists(&self.folder.join("tokenizer.json")) }
     }
 
     /// Reads the chat templates, which few commands need.
@@ -225,7 +269,11 @@ impl Checkpoint {
     /// # Errors
     /// If there are none, or one is malformed.
     pub fn chat_templates(&self) -> Result<ChatTemplates, LoadError> {
-        ChatTemplates::of(&self.folder)
+        match &self.vocabulary {
+            Some(vocabulary) => vocabulary.chat_templates(),
+            None if self.is_gguf => Err(gguf::missing_vocabulary(&self.path)),
+            None => ChatTemplates::of(&self.folder),
+        }
     }
 
     /// Compares the mapped files with what they were when they were opened.
@@ -248,6 +296,56 @@ impl Checkpoint {
 }
 
 impl TensorFile {
+    /// Maps or reads a file whose header was parsed. `file` stands at `data_begin`, where the data section begins.
+    pub(crate) fn load(
+        path: &Path,
+        file: File,
+        metadata: &std::fs::Metadata,
+        entries: Vec<Entry>,
+        data_begin: u64,
+        options: &OpenOptions,
+    ) -> Result<TensorFile, LoadError> {
+        let (path_buf, length) = (path.to_owned(), metadata.len());
+        if options.mmap {
+            let total = usize::try_from(length).map_err(|_| LoadError::memory(path, length))?;
+            let map = Mapping::new(&file, total, path).map_err(|error| map_error(path, length, error))?;
+            let opened = Opened { file, length, modified: metadata.modified().ok() };
+            let file = WeightFile { path: path_buf, buffer: Buffer::Mapped(map), opened: Some(opened) };
+            TensorFile::new(file, entries, data_begin)
+        } else {
+            let data_bytes = length.saturating_sub(data_begin);
+            let data_bytes = usize::try_from(data_bytes).map_err(|_| LoadError::memory(path, length))?;
+            let data = Aligned::read(path, &file, data_bytes)?;
+            let file = WeightFile { path: path_buf, buffer: Buffer::Owned(data), opened: None };
+            TensorFile::new(file, entries, 0)
+        }
+    }
+
+    /// The tensors of a file that is in memory, whose header was parsed. Bytes that are part of the program are used in place.
+    pub(crate) fn in_memory(
+        path: &Path,
+        bytes: Cow<'static, [u8]>,
+        entries: Vec<Entry>,
+        data_begin: u64,
+    ) -> Result<TensorFile, LoadError> {
+        let begin = usize::try_from(data_begin).ok();
+        let data = begin.and_then(|begin| bytes.get(begin..)).unwrap_or_default();
+        let (buffer, data_begin) = match &bytes {
+            Cow::Borrowed(bytes) => (Buffer::Static(bytes), data_begin),
+            Cow::Owned(_) => (Buffer::Owned(Aligned::read(path, data, data.len())?), 0),
+        };
+        TensorFile::new(WeightFile { path: path.to_owned(), buffer, opened: None }, entries, data_begin)
+    }
+
+    /// The file with each tensor replaced by what `rewrite` makes of it, or left out.
+    pub(crate) fn rewritten(
+        self,
+        mut rewrite: impl FnMut(Tensor) -> Result<Option<Tensor>, LoadError>,
+    ) -> Result<TensorFile, LoadError> {
+        let tensors = self.tensors.0.into_iter().filter_map(|tensor| rewrite(tensor).transpose());
+        Ok(TensorFile { file: self.file, tensors: Tensors(tensors.collect::<Result<_, _>>()?) })
+    }
+
     /// Makes tensors of checked entries; `data_begin` is where the data section begins in the file's buffer.
     fn new(file: WeightFile, entries: Vec<Entry>, data_begin: u64) -> Result<TensorFile, LoadError> {
         let file = Arc::new(file);
@@ -374,6 +472,20 @@ impl Tensor {
         }
     }
 
+    /// The same tensor with other rows: row n is row `source(n)` of this one. Memory of its own holds it.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub(crate) fn with_rows(&self, source: impl Fn(usize) -> usize) -> Result<Tensor, LoadError> {
+        let (bytes, n_rows) = (self.bytes(), self.shape().first().copied().unwrap_or(1).max(1));
+        let row_bytes = bytes.len() / n_rows;
+        let row = |n: usize| bytes.get(n * row_bytes..(n + 1) * row_bytes).unwrap_or_default();
+        let data = Aligned::join(self.file(), (0..n_rows).map(|n| row(source(n))), bytes.len())?;
+        let TensorInner { name, dtype, shape, file, .. } = &*self.0;
+        let (name, shape, file) = (name.clone(), shape.clone(), Arc::clone(file));
+        Ok(Tensor(Arc::new(TensorInner { name, dtype: *dtype, shape, file, data: Data::Copied(data) })))
+    }
+
     /// The error that says that this tensor is not what was expected of it.
     pub fn error(&self, expected: impl fmt::Display, found: impl fmt::Display) -> LoadError {
         LoadError::tensor(self.file(), self.name(), expected, found)
@@ -445,19 +557,6 @@ fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Vec<TensorFile>, 
         "neither"
     };
     Err(LoadError::file(folder, format_args!("{SINGLE_FILE} or {INDEX_FILE} in the folder"), found))
-}
-
-/// GGUF files are recognised, so that the message is not one about safetensors headers.
-fn refuse_gguf(path: &Path) -> Result<(), LoadError> {
-    let (mut file, _) = open_regular(path)?;
-    let mut magic = [0; 4];
-    match file.read_exact(&mut magic) {
-        Ok(()) if &magic == b"GGUF" => {
-            Err(LoadError::file(path, "a safetensors file or a folder", "a GGUF file, not supported yet"))
-        }
-        // A file that is too short, or fails again, is reported by whoever reads it next.
-        _ => Ok(()),
-    }
 }
 
 fn map_error(path: &Path, length: u64, error: std::io::Error) -> LoadError {
@@ -553,7 +652,7 @@ mod tests {
         dir.write("pytorch_model.bin", "");
         assert!(message(open(dir.path(), &MAPPED)).contains("found pytorch_model.bin only"));
         let gguf = dir.write("m.gguf", b"GGUF\x03\0\0\0");
-        assert!(message(open(&gguf, &MAPPED)).contains("m.gguf: expected a safetensors file or a folder, found a GGUF file"));
+        assert!(message(open(&gguf, &MAPPED)).contains("m.gguf: expected a GGUF header within 8 bytes, found one that goes on"));
         dir.write("model.safetensors", safetensors(&[]));
         assert!(message(open(dir.path(), &MAPPED)).contains("config.json: expected to find the file"));
         dir.write("config.json", vec![b' '; 5 << 20]);

@@ -84,6 +84,16 @@ impl LoadError {
         LoadError::new(path, subject, Kind::Mismatch { expected: expected.to_string(), found: found.to_string() })
     }
 
+    /// The same error about a field under another name, if there is one.
+    pub(crate) fn renamed(mut self, name: impl Fn(&str) -> Option<&'static str>) -> LoadError {
+        if let Subject::Field(field) = &mut self.0.subject
+            && let Some(other) = name(field)
+        {
+            *field = other.to_owned();
+        }
+        self
+    }
+
     /// The operating system refused; `doing` is a verb phrase such as "open the file".
     pub(crate) fn os(path: &Path, doing: &'static str, source: io::Error) -> LoadError {
         LoadError::new(path, Subject::File, Kind::Os { doing, source })

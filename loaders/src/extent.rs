@@ -52,6 +52,29 @@ impl Extent {
         Ok(extent)
     }
 
+    /// The bytes from `begin` on, in a buffer of `limit` bytes, of a tensor of `shape` whose rows are blocks of `block_len` elements in
+    /// `block_bytes` bytes.
+    ///
+    /// # Errors
+    /// If rows are no whole blocks, the tensor's size overflows, or it ends behind the buffer.
+    pub(crate) fn of_blocks(
+        begin: u64,
+        limit: usize,
+        shape: &[u64],
+        block_len: usize,
+        block_bytes: usize,
+    ) -> Result<Extent, BadExtent> {
+        let overflow = || BadExtent::new("a size below 2^63 bytes", format_args!("shape {}", Shape(shape)));
+        let (block_len, block_bytes) = (block_len as u64, block_bytes as u64);
+        let row = shape.last().copied().unwrap_or(1);
+        if !row.is_multiple_of(block_len) {
+            return Err(BadExtent::new(format_args!("rows of a multiple of {block_len} elements"), row));
+        }
+        let elements = shape.iter().try_fold(1_u64, |product, &dim| product.checked_mul(dim)).ok_or_else(overflow)?;
+        let bytes = (elements / block_len).checked_mul(block_bytes).filter(|&bytes| bytes < 1 << 63).ok_or_else(overflow)?;
+        Extent::new(begin, begin.checked_add(bytes).ok_or_else(overflow)?, limit)
+    }
+
     /// Number of bytes.
     pub(crate) fn len(self) -> usize {
         self.end - self.begin

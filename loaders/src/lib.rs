@@ -15,6 +15,7 @@ mod checkpoint;
 mod error;
 mod extent;
 mod file;
+mod gguf;
 mod growth;
 mod guard;
 mod metadata;
@@ -30,8 +31,12 @@ mod tokenizer_file;
 mod vocabulary;
 
 pub use chat_template::{ChatRequest, ChatTemplate, ChatTemplates, ChatToken, Origin, RenderedChat};
-pub use checkpoint::{Checkpoint, OpenOptions, Tensor, TensorFile, open, open_safetensors, safetensors_in_memory};
+pub use checkpoint::{
+    Checkpoint, OpenOptions, Tensor, TensorFile, open, open_chat_templates, open_safetensors, open_tokenizer,
+    safetensors_in_memory,
+};
 pub use error::{Fault, LoadError};
+pub use gguf::gguf_in_memory;
 pub use metadata::Metadata;
 pub use mmap::{Anonymous, install_map_fault_handler};
 pub use safetensors::{OtherType, TensorType};

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the keys mean, their defaults, and how they depend on one another (the engine's `config.rs`).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,9 +23,16 @@ pub struct Metadata {
     /// Where in the file, e.g. `rope_scaling.`; empty at the top.
     prefix: String,
     fields: Map<String, Value>,
+    /// What messages call a field, where the file's format has other names: the field's path to the name.
+    aliases: Arc<HashMap<String, String>>,
 }
 
 impl Metadata {
+    /// Settings that come from a file which is no JSON; `aliases` are the names that it has for them.
+    pub(crate) fn of(path: &Path, fields: Map<String, Value>, aliases: Arc<HashMap<String, String>>) -> Metadata {
+        Metadata { path: path.into(), prefix: String::new(), fields, aliases }
+    }
+
     /// Reads a JSON file.
     ///
     /// # Errors
@@ -42,7 +50,7 @@ impl Metadata {
         let mut json = serde_json::Deserializer::from_slice(&json);
         let fields = json.deserialize_map(Keys(keys)).and_then(|fields| json.end().map(|()| fields));
         let fields = fields.map_err(|error| LoadError::file(path, "a JSON object", error))?;
-        Ok(Metadata { path: path.into(), prefix: String::new(), fields })
+        Ok(Metadata::of(path, fields, Arc::default()))
     }
 
     /// Parses JSON that is in memory; `path` stands for it in messages.
@@ -51,7 +59,7 @@ impl Metadata {
     /// Those of [`Metadata::read`] that concern the content.
     pub fn parse(path: &Path, json: &[u8]) -> Result<Metadata, LoadError> {
         match serde_json::from_slice(json) {
-            Ok(Value::Object(fields)) => Ok(Metadata { path: path.into(), prefix: String::new(), fields }),
+            Ok(Value::Object(fields)) => Ok(Metadata::of(path, fields, Arc::default())),
             Ok(other) => Err(LoadError::file(path, "a JSON object", shown(&other))),
             Err(error) => Err(LoadError::file(path, "valid JSON", error)),
         }
@@ -167,6 +175,7 @@ impl Metadata {
             path: Arc::clone(&self.path),
             prefix: format!("{}{key}.", self.prefix),
             fields: fields.clone(),
+            aliases: Arc::clone(&self.aliases),
         }))
     }
 
@@ -177,7 +186,8 @@ impl Metadata {
 
     /// An error about the value of `key`, of which `found` is the part that matters.
     pub fn mismatch(&self, key: &str, expected: impl fmt::Display, found: impl fmt::Display) -> LoadError {
-        LoadError::field(&self.path, &format!("{}{key}", self.prefix), expected, found)
+        let name = format!("{}{key}", self.prefix);
+        LoadError::field(&self.path, self.aliases.get(&name).unwrap_or(&name), expected, found)
     }
 
     fn typed<'a, T>(

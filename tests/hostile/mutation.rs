@@ -151,6 +151,27 @@ fn mutate(file: &str, n_flipped: Option<usize>, make: fn() -> Dir, judge: impl F
     suite.close();
 }
 
+/// Applies all truncations, and all flips within the first `n_flipped` bytes, to a file that is a checkpoint by itself. Each must be refused,
+/// or `run` with success or a good error.
+#[track_caller]
+pub fn mutate_file(name: &str, good: &[u8], n_flipped: usize, run: impl Fn(&Checkpoint) -> Result<(), ModelError>) {
+    let (dir, mut suite, mut failures) = (Dir::new(), Suite::default(), Vec::new());
+    for (n, mutation) in Mutation::all(good.len(), n_flipped).into_iter().enumerate() {
+        let path = dir.write(name, mutation.apply(good));
+        let judge = || match infer_loaders::open(&path, &OpenOptions::default()) {
+            Ok(checkpoint) => run(&checkpoint).or_else(|error| judge_error(&error, error.fault(), dir.root())),
+            Err(error) => judge_error(&error, error.fault(), dir.root()),
+        };
+        let result = catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|_| Err("a panic".to_string()));
+        failures.extend(result.err().map(|complaint| format!("{mutation:?}: {complaint}")));
+        if n % SAMPLE == SAMPLE / 2 {
+            suite.either(&format!("{mutation:?}"), &inspect(&path), 2, &[dir.root().to_str().unwrap()]);
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    suite.close();
+}
+
 /// An error must be about the input, and one plain line of bounded length that names a file of the folder.
 fn judge_error(error: &dyn std::fmt::Display, fault: Fault, folder: &Path) -> Result<(), String> {
     let line = error.to_string();

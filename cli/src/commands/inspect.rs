@@ -20,10 +20,7 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     let checkpoint = commands::open_checkpoint(&args.model)?;
     let model = Model::open(&checkpoint, &ModelOptions::default())?;
     // A checkpoint may come without a tokenizer; one that is there and wrong, such as a link to nothing, is an error.
-    let tokenizer = match checkpoint.config().path().with_file_name("tokenizer.json").symlink_metadata() {
-        Ok(_) => Some(checkpoint.tokenizer()?),
-        Err(_) => None,
-    };
+    let tokenizer = if checkpoint.has_tokenizer() { Some(checkpoint.tokenizer()?) } else { None };
     let config = model.config();
     let ctx_size = args.ctx_size.filter(|&size| size > 0).unwrap_or(config.max_seq_len);
     let plan = MemoryPlan::new(config, &checkpoint, ctx_size, N_ROWS.min(ctx_size));
@@ -194,7 +191,7 @@ fn describe_attention(config: &Config) -> String {
 
 fn describe_rope(rope: &Rope) -> String {
     let scaling = match &rope.scaling {
-        RopeScaling::Default => String::new(),
+        RopeScaling::Default | RopeScaling::Factors { .. } => String::new(),
         RopeScaling::Linear { factor }
         | RopeScaling::Dynamic { factor, .. }
         | RopeScaling::Llama3 { factor, .. }

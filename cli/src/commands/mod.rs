@@ -70,18 +70,12 @@ fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint, Failure> {
 
 /// Opens the tokenizer of the model that `--model` names, without its weights.
 fn open_tokenizer(args: &ModelArgs) -> Result<Tokenizer, Failure> {
-    Ok(Tokenizer::open(model_folder(args)?)?)
+    Ok(infer_loaders::open_tokenizer(model_path(args)?)?)
 }
 
 /// Opens the chat templates of the model that `--model` names, without its weights.
 fn open_chat_templates(args: &ModelArgs) -> Result<ChatTemplates, Failure> {
-    Ok(ChatTemplates::of(model_folder(args)?)?)
-}
-
-/// The folder of the model that `--model` names.
-fn model_folder(args: &ModelArgs) -> Result<&Path, Failure> {
-    let path = model_path(args)?;
-    Ok(if path.is_dir() { path } else { path.parent().unwrap_or(path) })
+    Ok(infer_loaders::open_chat_templates(model_path(args)?)?)
 }
 
 /// The engine's options from the flags.

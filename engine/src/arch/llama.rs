@@ -1,6 +1,6 @@
 //! Llama 1, 2, 3.x, and what shares its shape: TinyLlama, SmolLM, SmolLM2, DeepSeek-R1-Distill-Llama.
 //!
-//! Not here: other layouts of the same weights (Meta's own files, GGUF).
+//! Not here: other layouts of the same weights (Meta's own files).
 
 use infer_loaders::Metadata;
 

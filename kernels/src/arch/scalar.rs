@@ -34,7 +34,7 @@ fn matmul_f32_blocks<B: Block>(w: &[u8], x: &[f32], k: usize, mut out: MatMut<'_
             let mut sum = 0.0;
             for (block, x) in row.iter().zip(x[t * k..][..k].chunks_exact(B::LEN)) {
                 block.decode(&mut decoded[..B::LEN]);
-                sum += decoded.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum::<f64>();
+                sum = decoded.iter().zip(x).fold(sum, |sum, (&w, &x)| sum + f64::from(w) * f64::from(x));
             }
             out.row_mut(t)[r] = sum as f32;
         }

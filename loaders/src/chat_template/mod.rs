@@ -32,6 +32,8 @@ const MAX_TEMPLATES: usize = 100;
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 /// Stands at the end of a message that is to be continued (transformers, `render_jinja_template`).
 const CONTINUE_TAG: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+/// What errors say was found where a chat needs a template.
+pub(crate) const NO_CHAT_MODEL: &str = "none: this is no chat model; use --prompt without --chat, or add one";
 
 /// The templates of a model: one, or several that are chosen by name.
 #[derive(Clone, Debug)]
@@ -115,8 +117,7 @@ impl ChatTemplates {
     /// If there are none, too.
     pub fn of(folder: &Path) -> Result<ChatTemplates, LoadError> {
         let expected = "a chat template (chat_template.jinja, or chat_template in tokenizer_config.json)";
-        let found = "none: this is no chat model; use --prompt without --chat, or add one";
-        ChatTemplates::open(folder)?.ok_or_else(|| LoadError::file(folder, expected, found))
+        ChatTemplates::open(folder)?.ok_or_else(|| LoadError::file(folder, expected, NO_CHAT_MODEL))
     }
 
     /// The one template that a file holds in itself.
