@@ -2,10 +2,11 @@
 //!
 //! Not here: what the machine has (the command line asks it).
 
+use infer_kernels::MATMUL_SCRATCH;
 use infer_loaders::Checkpoint;
 
-use crate::config::Config;
 use crate::kv_cache::{KvCache, PAGE_LEN};
+use crate::model::Model;
 use crate::state::State;
 
 /// Bytes of each kind. Sums saturate, so that a config that asks for too much is seen to.
@@ -17,20 +18,22 @@ pub struct MemoryPlan {
     pub kv_per_token: u64,
     /// Keys and values of a full context; pages are taken as they are used.
     pub kv_total: u64,
-    /// Activations of the largest pass.
+    /// Activations of the largest pass, and what each thread keeps for matrix products.
     pub scratch: u64,
 }
 
 impl MemoryPlan {
     /// The plan for contexts of `ctx_size` positions and passes of `n_rows` rows, one of which wants logits.
-    pub fn new(config: &Config, checkpoint: &Checkpoint, ctx_size: usize, n_rows: usize) -> MemoryPlan {
+    pub fn new(model: &Model, checkpoint: &Checkpoint, ctx_size: usize, n_rows: usize) -> MemoryPlan {
+        let config = model.config();
         let kv_per_token = KvCache::bytes_per_position(config) as u64;
         let positions = (ctx_size as u64).checked_next_multiple_of(PAGE_LEN as u64).unwrap_or(u64::MAX);
+        let threads = (model.n_threads() * MATMUL_SCRATCH * size_of::<f32>()) as u64;
         MemoryPlan {
             weights: checkpoint.weight_bytes(),
             kv_per_token,
             kv_total: kv_per_token.saturating_mul(positions),
-            scratch: State::bytes(config, n_rows, 1) as u64,
+            scratch: (State::bytes(config, n_rows, 1) as u64).saturating_add(threads),
         }
     }
 

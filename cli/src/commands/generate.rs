@@ -126,7 +126,7 @@ pub(super) fn plan_memory(
     let config = model.model().config();
     let model_ctx = config.max_seq_len;
     let n_rows = engine.prefill_chunk.get().min(n_prompt);
-    let plan = MemoryPlan::new(config, model.checkpoint(), model_ctx, n_rows);
+    let plan = MemoryPlan::new(model.model(), model.checkpoint(), model_ctx, n_rows);
     let needs = Needs {
         mapped_weights: if files.no_mmap { 0 } else { plan.weights },
         kv_per_token: plan.kv_per_token,

@@ -23,7 +23,7 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     let tokenizer = if checkpoint.has_tokenizer() { Some(checkpoint.tokenizer()?) } else { None };
     let config = model.config();
     let ctx_size = args.ctx_size.filter(|&size| size > 0).unwrap_or(config.max_seq_len);
-    let plan = MemoryPlan::new(config, &checkpoint, ctx_size, N_ROWS.min(ctx_size));
+    let plan = MemoryPlan::new(&model, &checkpoint, ctx_size, N_ROWS.min(ctx_size));
     let facts = Facts { checkpoint: &checkpoint, model: &model, tokenizer: tokenizer.as_ref(), ctx_size, plan };
     match args.json {
         true => report::print_json(&facts.to_json()),

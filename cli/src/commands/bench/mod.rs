@@ -167,7 +167,7 @@ fn require_memory(
     longest: usize,
 ) -> Result<(), Failure> {
     let most_rows = args.prefill_chunk.get().min(longest);
-    let plan = MemoryPlan::new(model.config(), checkpoint, longest, most_rows);
+    let plan = MemoryPlan::new(model, checkpoint, longest, most_rows);
     let mapped_weights = if args.model.no_mmap { 0 } else { plan.weights };
     let needs = Needs { mapped_weights, kv_per_token: plan.kv_per_token, scratch: plan.scratch };
     let memory = Memory::now();

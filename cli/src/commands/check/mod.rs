@@ -46,7 +46,7 @@ fn for_each_row(
 ) -> Result<(), Failure> {
     let vocab_size = model.config().vocab_size;
     let n_rows = args.engine.prefill_chunk.get().min((MAX_LOGITS / size_of::<f32>() / vocab_size).max(1)).min(ids.len());
-    let plan = MemoryPlan::new(model.config(), checkpoint, ids.len(), n_rows);
+    let plan = MemoryPlan::new(model, checkpoint, ids.len(), n_rows);
     let logits = (n_rows * vocab_size * size_of::<f32>()) as u64;
     let needs =
         Needs { mapped_weights: plan.weights, kv_per_token: plan.kv_per_token, scratch: plan.scratch.saturating_add(logits) };
