@@ -7,6 +7,7 @@
 //! chunks, or on what else is in a batch.
 
 mod arch;
+mod attention;
 mod batch;
 mod buffer;
 mod config;
