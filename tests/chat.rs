@@ -400,10 +400,11 @@ fn a_session_reads_only_what_is_new_and_changes_no_logit() {
         let model = Model::open(&files, &ModelOptions::default()).unwrap();
         let n = model.config().vocab_size as u32;
         let options = || GenerationOptions {
-            sampling,
+            sampling: sampling.clone(),
             n_tokens: n as usize,
             stop_ids: vec![],
             banned_ids: vec![],
+            n_logprobs: None,
             max_tokens: Some(12),
             ctx_size: 200,
         };

@@ -325,6 +325,7 @@ fn sample(model: &Model, prompt: &[u32], seed: u64, stop_at: Option<usize>) -> V
         n_tokens: model.config().vocab_size,
         stop_ids: Vec::new(),
         banned_ids: Vec::new(),
+        n_logprobs: None,
         max_tokens: Some(40),
         ctx_size: 1000,
     };

@@ -75,6 +75,7 @@ fn continue_greedily(model: &Model, reference: &Reference, stop_ids: &[u32]) -> 
         n_tokens: model.config().vocab_size,
         stop_ids: stop_ids.to_vec(),
         banned_ids: Vec::new(),
+        n_logprobs: None,
         max_tokens: Some(reference.continuation().len()),
         ctx_size: reference.greedy.len() + 1,
     };

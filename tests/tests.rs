@@ -36,6 +36,9 @@ mod gguf_file;
 // Bit-identity over threads, chunks, batches and caches.
 mod determinism;
 
+// Choosing tokens: taking them back, log-probabilities, constraints.
+mod choices;
+
 // Broken files, prompts and surroundings.
 mod hostile;
 

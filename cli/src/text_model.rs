@@ -41,6 +41,8 @@ pub struct GenerateOptions {
 pub enum FinishReason {
     /// The model ended it with this token.
     Eos(u32),
+    /// The text is all that its grammar allows.
+    Complete,
     /// This stop string came up.
     Stop(String),
     /// As many tokens were generated as had been asked for.
@@ -174,9 +176,10 @@ impl TextModel {
             session.take().unwrap_or_else(|| Session::new(&self.model)),
             prompt,
             GenerationOptions {
-                sampling: options.sampling.unwrap_or(self.sampling),
+                sampling: options.sampling.clone().unwrap_or_else(|| self.sampling.clone()),
                 stop_ids,
                 banned_ids,
+                n_logprobs: None,
                 n_tokens: self.tokenizer.vocab_size(),
                 max_tokens: options.max_tokens,
                 ctx_size: options.ctx_size.unwrap_or(self.model.config().max_seq_len),
@@ -222,6 +225,7 @@ impl TextModel {
             (Some(stop), _) => FinishReason::Stop(stop.to_string()),
             (None, Some(Finish::Eos(id))) => FinishReason::Eos(id),
             (None, Some(Finish::Context)) => FinishReason::Context,
+            (None, Some(Finish::Complete)) => FinishReason::Complete,
             (None, Some(Finish::MaxTokens) | None) => FinishReason::MaxTokens,
         })
     }

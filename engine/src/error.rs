@@ -20,6 +20,7 @@ enum Kind {
     Memory { what: &'static str, bytes: Option<usize> },
     Prompt { expected: String, found: String },
     Row { expected: String, found: String },
+    Constraint { message: String },
 }
 
 impl ModelError {
@@ -28,7 +29,8 @@ impl ModelError {
         match &*self.0 {
             Kind::Load(e) => e.fault(),
             Kind::Memory { .. } | Kind::Threads { .. } => Fault::Resources,
-            Kind::Sampling(_) | Kind::Logits(_) | Kind::Isa { .. } | Kind::Prompt { .. } | Kind::Row { .. } => Fault::Input,
+            Kind::Sampling(_) | Kind::Logits(_) | Kind::Isa { .. } => Fault::Input,
+            Kind::Prompt { .. } | Kind::Row { .. } | Kind::Constraint { .. } => Fault::Input,
         }
     }
 
@@ -50,6 +52,11 @@ impl ModelError {
     /// The prompt is not one that can be continued.
     pub(crate) fn prompt(expected: impl fmt::Display, found: impl fmt::Display) -> ModelError {
         ModelError(Box::new(Kind::Prompt { expected: expected.to_string(), found: found.to_string() }))
+    }
+
+    /// A constraint cannot tell what may follow.
+    pub(crate) fn constraint(message: String) -> ModelError {
+        ModelError(Box::new(Kind::Constraint { message }))
     }
 
     /// A row of a batch does not fit the model or the cache.
@@ -87,6 +94,7 @@ impl fmt::Display for ModelError {
             Kind::Memory { what, bytes: Some(bytes) } => write!(f, "{what}: expected {bytes} bytes of memory, found too little"),
             Kind::Memory { what, bytes: None } => write!(f, "{what}: expected a size that fits memory, found one that overflows"),
             Kind::Prompt { expected, found } => write!(f, "prompt: expected {expected}, found {found}"),
+            Kind::Constraint { message } => write!(f, "constraint: {message}"),
             Kind::Row { expected, found } => write!(f, "batch: expected {expected}, found {found}"),
         }
     }

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Row};
+use crate::choice::{Choice, Chooser, Constraint};
 use crate::error::ModelError;
 use crate::kv_cache::{KvCache, SequenceId};
 use crate::model::Model;
@@ -24,6 +25,8 @@ pub struct GenerationOptions {
     pub stop_ids: Vec<u32>,
     /// Ids that are never chosen.
     pub banned_ids: Vec<u32>,
+    /// With each choice tell its log-probability and this many of the likeliest tokens; `None` tells nothing.
+    pub n_logprobs: Option<usize>,
     /// The most tokens to generate; `None` is as many as the context holds.
     pub max_tokens: Option<usize>,
     /// Positions that prompt and output may take together.
@@ -35,6 +38,8 @@ pub struct GenerationOptions {
 pub enum Finish {
     /// A stop id was chosen.
     Eos(u32),
+    /// The output is all that the constraint allows.
+    Complete,
     /// As many tokens were generated as were asked for.
     MaxTokens,
     /// The context is full.
@@ -94,7 +99,7 @@ impl<'m> Session<'m> {
 pub struct Generation<'m> {
     model: &'m Model,
     options: GenerationOptions,
-    sampler: Sampler,
+    chooser: Chooser,
     session: Session<'m>,
     state: State,
     batch: Batch,
@@ -127,11 +132,12 @@ impl<'m> Generation<'m> {
             return Err(ModelError::prompt(format_args!("token ids below {vocab_size}"), id));
         }
         let sampler = Sampler::new(&options.sampling, prompt, options.n_tokens.min(vocab_size))?;
+        let chooser = Chooser::new(sampler, &options.banned_ids, options.n_logprobs);
         session.keep_common(prompt);
         Ok(Generation {
             model,
             options,
-            sampler,
+            chooser,
             session,
             state: model.new_state(),
             batch: Batch::new(),
@@ -140,6 +146,11 @@ impl<'m> Generation<'m> {
             finish: None,
             timings: Timings::default(),
         })
+    }
+
+    /// From here on the output must be what `constraint` allows. To be called before the first token.
+    pub fn constrain(&mut self, constraint: Box<dyn Constraint>) {
+        self.chooser.constrain(constraint);
     }
 
     /// Reads what is left of the prompt, calling `progress` with the tokens read and their total before each chunk and at the end. Where that
@@ -172,6 +183,11 @@ impl<'m> Generation<'m> {
     /// The next token; `None` once the generation has ended, see [`Generation::finish`]. Stop ids are not returned. Reads the prompt first
     /// if that was not done.
     pub fn next_token(&mut self) -> Result<Option<u32>, ModelError> {
+        Ok(self.next_choice()?.map(|choice| choice.token))
+    }
+
+    /// The same, with its log-probability where [`GenerationOptions::n_logprobs`] asks for it.
+    pub fn next_choice(&mut self) -> Result<Option<Choice>, ModelError> {
         if self.finish.is_some() {
             return Ok(None);
         }
@@ -196,14 +212,8 @@ impl<'m> Generation<'m> {
             self.session.tokens.push(token);
             self.timings.decode_passes += 1;
         }
-        let logits = self.state.logits_mut(0);
-        for &id in &self.options.banned_ids {
-            if let Some(logit) = logits.get_mut(id as usize).filter(|logit| logit.is_finite()) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-        let token = self.sampler.sample(logits)?;
-        self.sampler.accept(token);
+        let choice = self.chooser.choose(self.state.logits_mut(0))?;
+        let token = choice.token;
         if self.pending.replace(token).is_some() {
             self.timings.decode_time += started.elapsed();
         }
@@ -212,7 +222,30 @@ impl<'m> Generation<'m> {
             self.finish = Some(Finish::Eos(token));
             return Ok(None);
         }
-        Ok(Some(token))
+        if self.chooser.is_complete() {
+            self.finish = Some(Finish::Complete);
+        }
+        Ok(Some(choice))
+    }
+
+    /// Takes back the last `n_tokens` tokens that were returned, all of them where there are fewer. The next is chosen anew from the very
+    /// logits that the first of them was chosen from, and is none of `rejected`.
+    pub fn rewind(&mut self, n_tokens: usize, rejected: &[u32]) -> Result<(), ModelError> {
+        let n_chosen = self.session.tokens.len().saturating_sub(self.prompt.len()) + usize::from(self.pending.is_some());
+        // A stop id was chosen, too, but not returned.
+        let n_gone = n_chosen.min(n_tokens + usize::from(matches!(self.finish, Some(Finish::Eos(_)))));
+        self.chooser.rewind(n_gone, rejected)?;
+        self.timings.generated_tokens -= n_gone;
+        self.finish = None;
+        if let Some(last) = self.pending.take() {
+            self.session.tokens.push(last);
+        }
+        self.session.tokens.truncate(self.prompt.len() + n_chosen - n_gone);
+        // The last that stays is read again, for its logits; of the prompt, by the next prefill.
+        let last = self.session.tokens.pop();
+        self.pending = last.filter(|_| n_gone < n_chosen);
+        self.session.cache.truncate(self.session.sequence, self.session.tokens.len());
+        Ok(())
     }
 
     /// Why the generation ended, once it has.

@@ -158,6 +158,7 @@ fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, load_tim
         report::rate(timings.decode_passes, timings.decode_time),
         match &completion.finish {
             FinishReason::Eos(id) => format!("end-of-text token {id}"),
+            FinishReason::Complete => "the end of the grammar".to_string(),
             FinishReason::Stop(stop) => format!("stop string {stop:?}"),
             FinishReason::MaxTokens => "--max-tokens".to_string(),
             FinishReason::Context => "the end of the context".to_string(),

@@ -31,6 +31,7 @@ mod tests;
 
 pub use sampling::{Sampling, SamplingError};
 pub use scores::LogitsError;
+pub(crate) use scores::check;
 
 use candidates::Candidates;
 use penalties::Penalties;
@@ -47,7 +48,9 @@ pub const RANDOM_STREAM: &str = "philox4x32-10/1";
 pub struct Sampler {
     sampling: Sampling,
     n_tokens: usize,
-    n_accepted: u64,
+    /// The tokens of the prompt, then those accepted.
+    history: Vec<u32>,
+    n_prompt: usize,
     penalties: Option<Penalties>,
     top_k: Option<TopK>,
     top_p: Option<TopP>,
@@ -65,9 +68,10 @@ impl Sampler {
     pub fn new(sampling: &Sampling, prompt: &[u32], n_tokens: usize) -> Result<Sampler, SamplingError> {
         sampling.validate()?;
         Ok(Sampler {
-            sampling: *sampling,
+            sampling: sampling.clone(),
             n_tokens,
-            n_accepted: 0,
+            history: prompt.to_vec(),
+            n_prompt: prompt.len(),
             penalties: Penalties::new(sampling, prompt),
             top_k: TopK::new(sampling.top_k, n_tokens),
             top_p: TopP::new(sampling.top_p),
@@ -84,10 +88,16 @@ impl Sampler {
     /// # Errors
     /// A logit is NaN or positive infinity, anywhere in the row, or no token may be chosen.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, LogitsError> {
+        scores::check(logits)?;
+        self.sample_checked(logits)
+    }
+
+    /// The same for logits that [`check`] found good.
+    pub(crate) fn sample_checked(&mut self, logits: &[f32]) -> Result<u32, LogitsError> {
         self.narrow(logits)?;
         match self.candidates.tokens() {
             &[only] => Ok(only),
-            _ => Ok(draw::draw(&self.candidates, philox::draw(self.sampling.seed, self.n_accepted))),
+            _ => Ok(draw::draw(&self.candidates, philox::draw(self.sampling.seed, self.place()))),
         }
     }
 
@@ -97,21 +107,36 @@ impl Sampler {
     /// # Errors
     /// Those of [`Sampler::sample`].
     pub fn distribution(&mut self, logits: &[f32]) -> Result<impl Iterator<Item = (u32, f64)>, LogitsError> {
+        scores::check(logits)?;
         self.narrow(logits)?;
         Ok(self.candidates.probabilities())
     }
 
     /// Appends `token` to the output: the penalties count it, and the next draw is that of the next place.
     pub fn accept(&mut self, token: u32) {
-        self.n_accepted += 1;
+        self.history.push(token);
         if let Some(penalties) = &mut self.penalties {
             penalties.accept(token);
         }
     }
 
+    /// Takes the last `n_tokens` accepted tokens back, all of them where there are fewer: what comes next is as if they had never been.
+    pub fn rewind(&mut self, n_tokens: usize) {
+        let kept = self.history.len().saturating_sub(n_tokens).max(self.n_prompt);
+        for token in self.history.split_off(kept) {
+            if let Some(penalties) = &mut self.penalties {
+                penalties.retract(token);
+            }
+        }
+    }
+
+    /// The number of tokens accepted, which is the index of the next draw.
+    fn place(&self) -> u64 {
+        (self.history.len() - self.n_prompt) as u64
+    }
+
     /// Runs the chain up to the draw: `self.candidates` are what may be drawn, with weights.
     fn narrow(&mut self, logits: &[f32]) -> Result<(), LogitsError> {
-        scores::check(logits)?;
         let allowed = &logits[..self.n_tokens.min(logits.len())];
 
         let scores = match &self.penalties {

@@ -23,7 +23,8 @@ pub(super) struct Penalties {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     token: u32,
-    /// How often the output holds it; 0 for a token of the prompt alone.
+    in_prompt: bool,
+    /// How often the output holds it.
     n_generated: u32,
 }
 
@@ -34,7 +35,7 @@ impl Penalties {
         if repetition_penalty == 1.0 && presence_penalty == 0.0 && frequency_penalty == 0.0 {
             return None;
         }
-        let mut seen: Vec<Seen> = prompt.iter().map(|&token| Seen { token, n_generated: 0 }).collect();
+        let mut seen: Vec<Seen> = prompt.iter().map(|&token| Seen { token, in_prompt: true, n_generated: 0 }).collect();
         seen.sort_unstable_by_key(|s| s.token);
         seen.dedup_by_key(|s| s.token);
         Some(Penalties { repetition: repetition_penalty, presence: presence_penalty, frequency: frequency_penalty, seen })
@@ -44,7 +45,18 @@ impl Penalties {
     pub(super) fn accept(&mut self, token: u32) {
         match self.seen.binary_search_by_key(&token, |s| s.token) {
             Ok(i) => self.seen[i].n_generated = self.seen[i].n_generated.saturating_add(1),
-            Err(i) => self.seen.insert(i, Seen { token, n_generated: 1 }),
+            Err(i) => self.seen.insert(i, Seen { token, in_prompt: false, n_generated: 1 }),
+        }
+    }
+
+    /// Takes back one generated token that was counted.
+    pub(super) fn retract(&mut self, token: u32) {
+        if let Ok(i) = self.seen.binary_search_by_key(&token, |s| s.token) {
+            let seen = &mut self.seen[i];
+            seen.n_generated = seen.n_generated.saturating_sub(1);
+            if seen.n_generated == 0 && !seen.in_prompt {
+                self.seen.remove(i);
+            }
         }
     }
 
@@ -121,6 +133,9 @@ mod tests {
             match Penalties::new(&sampling, &prompt) {
                 Some(mut penalties) => {
                     output.iter().for_each(|&t| penalties.accept(t));
+                    // What was taken back leaves no trace.
+                    prompt.iter().chain(&output).for_each(|&t| penalties.accept(t));
+                    prompt.iter().chain(&output).for_each(|&t| penalties.retract(t));
                     penalties.apply(&mut found);
                 }
                 None => prop_assert!(repetition == 1.0 && presence == 0.0 && frequency == 0.0),

@@ -7,7 +7,7 @@ use std::fmt;
 /// How the next token is chosen. The default is greedy: the likeliest token, nothing drawn, nothing penalised.
 ///
 /// The steps run in the order of transformers 5: penalties, temperature, top-k, top-p, min-p.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
     /// Divides the scores; 0 is greedy. Finite, >= 0. Every positive f32 works, however small or large.
     pub temperature: f32,

@@ -38,7 +38,7 @@ pub(super) const CHUNK: usize = 32;
 ///
 /// # Errors
 /// [`LogitsError::NotFinite`] with the lowest token id that is neither.
-pub(super) fn check(logits: &[f32]) -> Result<(), LogitsError> {
+pub(crate) fn check(logits: &[f32]) -> Result<(), LogitsError> {
     // `x <= MAX` is false for NaN and +inf alone. Without an early exit the pass is vectorised; the culprit is looked for after.
     let is_usable = |x: f32| x <= f32::MAX;
     if logits.iter().fold(true, |all, &x| all & is_usable(x)) {

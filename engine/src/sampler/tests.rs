@@ -78,7 +78,7 @@ fn ids_beyond_the_vocabulary_are_never_chosen() {
 fn the_draw_belongs_to_the_place_in_the_output() {
     let sampling = Sampling { temperature: 1.5, seed: 11, ..Sampling::greedy() };
     let logits = row(500, 4);
-    let mut first = sampler(sampling, 500);
+    let mut first = sampler(sampling.clone(), 500);
     let mut tokens = Vec::new();
     for _ in 0..50 {
         let token = first.sample(&logits).unwrap();
@@ -86,8 +86,10 @@ fn the_draw_belongs_to_the_place_in_the_output() {
         first.accept(token);
         tokens.push(token);
     }
-    // A fork continues alike.
+    // A fork continues alike, and so does one that took a wrong turn and back.
     let mut second = sampler(sampling, 500);
+    [1, 2, 3].iter().for_each(|&t| second.accept(t));
+    second.rewind(3);
     tokens[..20].iter().for_each(|&t| second.accept(t));
     for &token in &tokens[20..] {
         assert_eq!(second.sample(&logits).unwrap(), token);
@@ -113,7 +115,7 @@ fn seeds_draw_the_recorded_tokens() {
             (0..8).map(draw).collect()
         };
         let hot = Sampling { temperature: 1.0, seed, ..Sampling::greedy() };
-        assert_eq!(tokens(hot), plain, "seed {seed}");
+        assert_eq!(tokens(hot.clone()), plain, "seed {seed}");
         let chain = Sampling { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, repetition_penalty: 1.1, seed, ..hot };
         assert_eq!(tokens(chain), filtered, "seed {seed}, whole chain");
     }
@@ -137,7 +139,7 @@ fn draws_follow_the_distribution() {
         Sampling { temperature: 2.0, top_p: 0.9, seed: 8, ..Sampling::greedy() },
         Sampling { temperature: 1.5, min_p: 0.02, seed: 9, ..Sampling::greedy() },
     ] {
-        let mut sampler = sampler(sampling, logits.len());
+        let mut sampler = sampler(sampling.clone(), logits.len());
         let expected: Vec<(u32, f64)> = sampler.distribution(&logits).unwrap().collect();
         let mut counts = vec![0_u32; logits.len()];
         for _ in 0..N_DRAWS {

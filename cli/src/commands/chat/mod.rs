@@ -181,7 +181,7 @@ impl Chat<'_> {
     }
 
     fn sampling(&self) -> Sampling {
-        self.options.sampling.unwrap_or(*self.model.sampling())
+        self.options.sampling.clone().unwrap_or_else(|| self.model.sampling().clone())
     }
 
     fn settings(&self) -> String {

@@ -56,6 +56,7 @@ fn continue_greedily(model: &Model, prompt: &[u32], expected: &[u32]) -> Result<
         sampling: Sampling::greedy(),
         stop_ids: Vec::new(),
         banned_ids: Vec::new(),
+        n_logprobs: None,
         n_tokens: model.config().vocab_size,
         max_tokens: Some(expected.len()),
         ctx_size: prompt.len() + expected.len(),
