@@ -69,6 +69,16 @@ macro_rules! registry {
                 match id { $($ggml => Some(DType::$variant),)* _ => None }
             }
 
+            /// The number that GGUF files give it.
+            pub const fn ggml_id(self) -> u32 {
+                match self { $(DType::$variant => $ggml,)* }
+            }
+
+            /// Whether [`encode`](crate::encode) makes blocks of it.
+            pub const fn can_encode(self) -> bool {
+                match self { $(DType::$variant => <$block as Block>::ENCODE.is_some(),)* }
+            }
+
             /// Runs `visitor` with the block type of this format: the one way from a run-time format to a compile-time type.
             pub fn visit<V: DTypeVisitor>(self, visitor: V) -> V::Output {
                 match self { $(DType::$variant => visitor.visit::<$block>(),)* }

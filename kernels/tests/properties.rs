@@ -9,6 +9,8 @@ mod attention;
 mod convert;
 #[path = "properties/elementwise.rs"]
 mod elementwise;
+#[path = "properties/encode.rs"]
+mod encode;
 #[path = "properties/matmul.rs"]
 mod matmul;
 #[path = "properties/probe.rs"]

@@ -12,6 +12,7 @@ const _: () = assert!(size_of::<bf16>() == 2);
 unsafe impl Block for bf16 {
     const DTYPE: DType = DType::BF16;
     const LEN: usize = 1;
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
 
     fn decode(&self, out: &mut [f32]) {
         out[0] = Element::to_f32(*self);
@@ -32,4 +33,9 @@ unsafe impl Element for bf16 {
     fn to_f32(self) -> f32 {
         bf16::to_f32(self)
     }
+}
+
+fn encode(x: &[f32]) -> Option<bf16> {
+    let half = bf16::from_f32(*x.first()?);
+    half.is_finite().then_some(half)
 }

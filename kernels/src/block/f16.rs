@@ -13,6 +13,7 @@ const _: () = assert!(size_of::<f16>() == 2);
 unsafe impl Block for f16 {
     const DTYPE: DType = DType::F16;
     const LEN: usize = 1;
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
 
     fn decode(&self, out: &mut [f32]) {
         out[0] = Element::to_f32(*self);
@@ -33,4 +34,9 @@ unsafe impl Element for f16 {
     fn to_f32(self) -> f32 {
         f16::to_f32(self)
     }
+}
+
+fn encode(x: &[f32]) -> Option<f16> {
+    let half = f16::from_f32(*x.first()?);
+    half.is_finite().then_some(half)
 }

@@ -10,6 +10,7 @@ const _: () = assert!(size_of::<f32>() == 4);
 unsafe impl Block for f32 {
     const DTYPE: DType = DType::F32;
     const LEN: usize = 1;
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
 
     fn decode(&self, out: &mut [f32]) {
         out[0] = *self;
@@ -30,4 +31,8 @@ unsafe impl Element for f32 {
     fn to_f32(self) -> f32 {
         self
     }
+}
+
+fn encode(x: &[f32]) -> Option<f32> {
+    x.first().copied().filter(|x| x.is_finite())
 }

@@ -1,4 +1,4 @@
-//! What a storage format is to the kernels: a block of elements with a scalar decode, and the checked cast from a file's bytes.
+//! What a storage format is to the kernels: a block of elements with a scalar decode and encode, and the checked cast from a file's bytes.
 //!
 //! Not here: the registry of formats (`dtype.rs`) and fast kernels (`generic/`, `arch/`). Each format is a file of its own.
 
@@ -19,6 +19,7 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod search;
 
 pub use iq4_nl::Iq4Nl;
 pub use iq4_xs::Iq4Xs;
@@ -50,6 +51,11 @@ pub unsafe trait Block: Copy + Send + Sync + 'static {
 
     /// Elements in a block.
     const LEN: usize;
+
+    /// Makes a block of `LEN` weights that stands for them as well as it can; `None` for formats that this program does not write.
+    ///
+    /// The function returns none if a weight is NaN or infinite, or larger than the format can say.
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = None;
 
     /// Decodes the block. `out`: (`LEN`,)
     fn decode(&self, out: &mut [f32]);

@@ -30,3 +30,14 @@ pub(super) fn scales_and_minima(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
     }
     (scales, minima)
 }
+
+/// The inverse of [`scales_and_minima`]; the upper two bits of each are dropped.
+pub(super) fn packed(scales: &[u8; 8], minima: &[u8; 8]) -> [u8; 12] {
+    let mut packed = [0; 12];
+    for j in 0..4 {
+        packed[j] = (scales[j] & 0x3f) | (scales[j + 4] >> 4) << 6;
+        packed[j + 4] = (minima[j] & 0x3f) | (minima[j + 4] >> 4) << 6;
+        packed[j + 8] = (scales[j + 4] & 0x0f) | (minima[j + 4] & 0x0f) << 4;
+    }
+    packed
+}

@@ -2,6 +2,7 @@
 
 use super::Block;
 use super::parts::scale;
+use super::search::{self, stored};
 use crate::dtype::DType;
 
 /// 18 bytes: the scale; then weights 0..16 in the low halves of 16 bytes and 16..32 in the high halves.
@@ -18,6 +19,7 @@ const _: () = assert!(size_of::<Q4_0>() == 18 && align_of::<Q4_0>() == 1);
 unsafe impl Block for Q4_0 {
     const DTYPE: DType = DType::Q4_0;
     const LEN: usize = 32;
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
@@ -28,4 +30,13 @@ unsafe impl Block for Q4_0 {
             *high = d * (f32::from(q >> 4) - 8.0);
         }
     }
+}
+
+fn encode(x: &[f32]) -> Option<Q4_0> {
+    let (d, codes) = search::block::<32>(x.try_into().ok()?, (-8.0, 7.0))?;
+    let mut block = Q4_0 { d: stored(d), qs: [0; 16] };
+    for (j, q) in block.qs.iter_mut().enumerate() {
+        *q = (codes[j] + 8.0) as u8 | ((codes[j + 16] + 8.0) as u8) << 4;
+    }
+    Some(block)
 }

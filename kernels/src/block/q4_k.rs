@@ -2,7 +2,8 @@
 //! arithmetic on it (`generic/`).
 
 use super::Block;
-use super::parts::{SUPER_BLOCK, scale, scales_and_minima};
+use super::parts::{SUPER_BLOCK, packed, scale, scales_and_minima};
+use super::search::{self, stored};
 use crate::dtype::DType;
 
 /// 144 bytes: the scale of the scales and that of the minima; 8 scales and minima; 128 bytes of codes, 32 for each 64 weights: the
@@ -22,6 +23,7 @@ const _: () = assert!(size_of::<Q4K>() == 144 && align_of::<Q4K>() == 1);
 unsafe impl Block for Q4K {
     const DTYPE: DType = DType::Q4K;
     const LEN: usize = SUPER_BLOCK;
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
@@ -35,4 +37,14 @@ unsafe impl Block for Q4K {
             }
         }
     }
+}
+
+fn encode(x: &[f32]) -> Option<Q4K> {
+    let fitted = search::shifted(x.try_into().ok()?, 15.0)?;
+    let scales = packed(&fitted.scales, &fitted.minima);
+    let mut block = Q4K { d: stored(fitted.d), dmin: stored(fitted.dmin), scales, qs: [0; 128] };
+    for (j, code) in fitted.codes.iter().enumerate() {
+        block.qs[j / 64 * 32 + j % 32] |= (*code as u8) << (j / 32 % 2 * 4);
+    }
+    Some(block)
 }

@@ -2,6 +2,7 @@
 
 use super::Block;
 use super::parts::scale;
+use super::search::{self, stored};
 use crate::dtype::DType;
 
 /// 22 bytes: the scale; the fifth bits, that of weight j in bit j; then the low four of weights 0..16 in the low halves of 16 bytes and
@@ -20,6 +21,7 @@ const _: () = assert!(size_of::<Q5_0>() == 22 && align_of::<Q5_0>() == 1);
 unsafe impl Block for Q5_0 {
     const DTYPE: DType = DType::Q5_0;
     const LEN: usize = 32;
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
@@ -31,4 +33,16 @@ unsafe impl Block for Q5_0 {
             high[j] = d * (f32::from((q >> 4) | ((fifth >> 12) & 0x10) as u8) - 16.0);
         }
     }
+}
+
+fn encode(x: &[f32]) -> Option<Q5_0> {
+    let (d, codes) = search::block::<32>(x.try_into().ok()?, (-16.0, 15.0))?;
+    let (mut block, mut fifth) = (Q5_0 { d: stored(d), qh: [0; 4], qs: [0; 16] }, 0_u32);
+    for (j, code) in codes.iter().enumerate() {
+        let q = (code + 16.0) as u8;
+        block.qs[j % 16] |= (q & 0x0f) << (j / 16 * 4);
+        fifth |= u32::from(q >> 4) << j;
+    }
+    block.qh = fifth.to_le_bytes();
+    Some(block)
 }

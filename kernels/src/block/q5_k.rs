@@ -2,7 +2,8 @@
 //! arithmetic on it (`generic/`).
 
 use super::Block;
-use super::parts::{SUPER_BLOCK, scale, scales_and_minima};
+use super::parts::{SUPER_BLOCK, packed, scale, scales_and_minima};
+use super::search::{self, stored};
 use crate::dtype::DType;
 
 /// 176 bytes: the scale of the scales and that of the minima; 8 scales and minima; the fifth bits, where bit p of byte i is that of
@@ -23,6 +24,7 @@ const _: () = assert!(size_of::<Q5K>() == 176 && align_of::<Q5K>() == 1);
 unsafe impl Block for Q5K {
     const DTYPE: DType = DType::Q5K;
     const LEN: usize = SUPER_BLOCK;
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
@@ -36,4 +38,16 @@ unsafe impl Block for Q5K {
             }
         }
     }
+}
+
+fn encode(x: &[f32]) -> Option<Q5K> {
+    let fitted = search::shifted(x.try_into().ok()?, 31.0)?;
+    let scales = packed(&fitted.scales, &fitted.minima);
+    let mut block = Q5K { d: stored(fitted.d), dmin: stored(fitted.dmin), scales, qh: [0; 32], qs: [0; 128] };
+    for (j, code) in fitted.codes.iter().enumerate() {
+        let q = *code as u8;
+        block.qs[j / 64 * 32 + j % 32] |= (q & 0x0f) << (j / 32 % 2 * 4);
+        block.qh[j % 32] |= (q >> 4) << (j / 32);
+    }
+    Some(block)
 }

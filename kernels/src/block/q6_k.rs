@@ -3,6 +3,7 @@
 
 use super::Block;
 use super::parts::{SUPER_BLOCK, scale};
+use super::search::{self, stored};
 use crate::dtype::DType;
 
 /// 210 bytes: the low four bits, 64 bytes for each 128 weights: the first 64 in the low halves, the others in the high halves; the upper
@@ -22,6 +23,7 @@ const _: () = assert!(size_of::<Q6K>() == 210 && align_of::<Q6K>() == 1);
 unsafe impl Block for Q6K {
     const DTYPE: DType = DType::Q6K;
     const LEN: usize = SUPER_BLOCK;
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
@@ -37,4 +39,17 @@ unsafe impl Block for Q6K {
             }
         }
     }
+}
+
+fn encode(x: &[f32]) -> Option<Q6K> {
+    let fitted = search::scaled(x.try_into().ok()?, (-32.0, 31.0))?;
+    let mut block = Q6K { ql: [0; 128], qh: [0; 64], scales: fitted.scales, d: stored(fitted.d) };
+    for (j, code) in fitted.codes.iter().enumerate() {
+        let q = (code + 32.0) as u8;
+        // The inverse of decode: weight i of 128 has its low bits in byte i % 64 and its upper in byte i % 32.
+        let (half, i) = (j / 128, j % 128);
+        block.ql[half * 64 + i % 64] |= (q & 0x0f) << (i / 64 * 4);
+        block.qh[half * 32 + i % 32] |= (q >> 4) << (i / 32 * 2);
+    }
+    Some(block)
 }

@@ -2,6 +2,7 @@
 
 use super::Block;
 use super::parts::scale;
+use super::search::{self, stored};
 use crate::dtype::DType;
 
 /// 34 bytes: the scale, then the signed weights in order.
@@ -18,6 +19,7 @@ const _: () = assert!(size_of::<Q8_0>() == 34 && align_of::<Q8_0>() == 1);
 unsafe impl Block for Q8_0 {
     const DTYPE: DType = DType::Q8_0;
     const LEN: usize = 32;
+    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
@@ -26,4 +28,14 @@ unsafe impl Block for Q8_0 {
             *out = d * f32::from(q);
         }
     }
+}
+
+/// Codes are -127 to 127, as in every file in use: -128 has no negative.
+fn encode(x: &[f32]) -> Option<Q8_0> {
+    let (d, codes) = search::block::<32>(x.try_into().ok()?, (-127.0, 127.0))?;
+    let mut block = Q8_0 { d: stored(d), qs: [0; 32] };
+    for (q, code) in block.qs.iter_mut().zip(codes) {
+        *q = code as i8;
+    }
+    Some(block)
 }
