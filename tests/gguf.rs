@@ -39,7 +39,7 @@ fn blocks_decode_bit_for_bit() {
 
 /// Logits of both models on every rung, bit for bit.
 #[track_caller]
-fn assert_same_logits(ours: &Path, theirs: &Path, ids: &[u32], options: &OpenOptions) {
+pub fn assert_same_logits(ours: &Path, theirs: &Path, ids: &[u32], options: &OpenOptions) {
     let text = Text { ids: ids.to_vec(), n_prompt: ids.len() };
     for isa in isas() {
         let of = |model: Model| [1, 3, usize::MAX].map(|chunk| logits(&model, &text, chunk));
@@ -51,7 +51,7 @@ fn assert_same_logits(ours: &Path, theirs: &Path, ids: &[u32], options: &OpenOpt
     }
 }
 
-const MAPPED: OpenOptions = OpenOptions { mmap: true };
+pub const MAPPED: OpenOptions = OpenOptions { mmap: true };
 const READ: OpenOptions = OpenOptions { mmap: false };
 
 #[test]

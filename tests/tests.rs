@@ -33,6 +33,9 @@ mod gguf;
 // Writing them, good and bad.
 mod gguf_file;
 
+// `infer quantize`: files that are written, and what stays behind when one cannot be.
+mod quantize;
+
 // Bit-identity over threads, chunks, batches and caches.
 mod determinism;
 

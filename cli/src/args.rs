@@ -12,6 +12,7 @@ use infer_engine::Compute;
 use infer_kernels::Isa;
 
 use crate::commands::bench::Format;
+use crate::commands::quantize::{FILE_TYPES, FileType};
 use crate::report::Failure;
 use crate::series::Series;
 
@@ -77,6 +78,18 @@ Examples:
   infer prompt --model ./SmolLM2-135M-Instruct --chat --prompt 'Hello'
   infer prompt --model ./SmolLM2-135M-Instruct --messages conversation.json --json";
 
+const QUANTIZE_EXAMPLES: &str = "\
+Examples:
+  infer quantize --model ./SmolLM2-135M --to q8_0 smollm2-135m-q8_0.gguf
+  infer quantize --model llama-3.2-1b-bf16.gguf --to q4_k_m llama-3.2-1b-q4_k_m.gguf
+
+Types, with bits for each weight of a large model:
+  q8_0 8.5, q6_k 6.6, q5_k_m 5.7, q4_k_m 4.8, q4_0 4.6; bf16, f16, f32: no quantisation
+
+The mix of formats is llama-quantize's: with the types ending in _m some matrices get 6 bits, the
+output head always does. The file loads in llama.cpp, with tokenizer and chat template.
+How far its logits are from the original's: infer check --model NEW.gguf --against ORIGINAL";
+
 const TOKENIZE_EXAMPLES: &str = "\
 Examples:
   infer tokenize --model ./SmolLM2-135M --text 'Hello, world'
@@ -118,6 +131,9 @@ pub enum Command {
     /// Show what is in a checkpoint: architecture, tensors, sizes, memory plan
     #[command(after_help = INSPECT_EXAMPLES, max_term_width = 100)]
     Inspect(InspectArgs),
+    /// Write a GGUF file of a model, with fewer bits for each weight
+    #[command(after_help = QUANTIZE_EXAMPLES, max_term_width = 100)]
+    Quantize(QuantizeArgs),
     /// Turn text into token ids
     #[command(after_help = TOKENIZE_EXAMPLES, max_term_width = 100)]
     Tokenize(TokenizeArgs),
@@ -376,6 +392,23 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+/// `infer quantize`.
+#[derive(Debug, Args)]
+pub struct QuantizeArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Type of the new file
+    #[arg(long, value_name = "TYPE", value_parser = file_type)]
+    pub to: FileType,
+    /// The new file; one that is there already is replaced once the new one is whole
+    #[arg(value_name = "OUT.gguf")]
+    pub output: PathBuf,
+    /// Worker threads [default: the processors this process may use]
+    #[arg(short = 't', long, value_name = "N", value_parser = positive_count, allow_negative_numbers = true)]
+    pub threads: Option<NonZeroUsize>,
+}
+
 /// `infer tokenize`.
 #[derive(Debug, Args)]
 pub struct TokenizeArgs {
@@ -501,6 +534,11 @@ fn probe_seconds(text: &str) -> Result<f64, &'static str> {
 
 fn bench_format(text: &str) -> Result<Format, &'static str> {
     Format::parse(text).ok_or("expected md, json, jsonl or csv")
+}
+
+fn file_type(text: &str) -> Result<FileType, String> {
+    let names = || FILE_TYPES.map(|kind| kind.name).join(", ");
+    FileType::parse(text).ok_or_else(|| format!("expected one of {}", names()))
 }
 
 fn token_id(text: &str) -> Result<u32, &'static str> {

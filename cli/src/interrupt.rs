@@ -1,10 +1,13 @@
 //! Ctrl-C and termination: the process ends with exit code 130 at once, whatever it is doing, with the terminal as it was found.
 //!
 //! `infer chat` alone asks for the answer to be stopped instead. Elsewhere deliberately no flag that loops would poll: a page fault in a mapped file or a long matrix product polls nothing. That is safe
-//! because nothing needs an orderly end: standard output is flushed after each piece of text and no file is ever written.
+//! because nothing needs an orderly end: standard output is flushed after each piece of text, and a file that is being written, which has
+//! another name until it is whole, is removed.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::report;
 
@@ -12,6 +15,8 @@ use crate::report;
 pub const STATUS: i32 = 130;
 
 static BAR_SHOWN: AtomicBool = AtomicBool::new(false);
+/// A file that is not to stay behind.
+static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
@@ -26,6 +31,9 @@ pub fn install() {
             // Clear the bar's line and show the cursor again. Without the stream's lock: the thread that draws may hold it.
             let _ = std::io::stderr().write_all(b"\r\x1b[2K\x1b[?25h");
         }
+        if let Some(path) = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = std::fs::remove_file(path);
+        }
         std::process::exit(STATUS);
     });
     if let Err(error) = installed {
@@ -36,6 +44,11 @@ pub fn install() {
 /// Tells the handler whether a progress bar is on the terminal.
 pub fn bar_is_shown(shown: bool) {
     BAR_SHOWN.store(shown, Ordering::SeqCst);
+}
+
+/// Names the file that Ctrl-C removes, or none.
+pub fn remove_at_exit(path: Option<PathBuf>) {
+    *UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner) = path;
 }
 
 /// Calls `answer` with Ctrl-C stopping it and not the process; see [`is_stopped`].

@@ -9,6 +9,7 @@ mod compare;
 mod conversation;
 mod interrupt;
 mod machine;
+mod output_file;
 mod progress;
 mod prompt;
 mod published;

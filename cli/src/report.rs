@@ -67,6 +67,25 @@ impl Failure {
         Failure { status, line: format!("{file}: expected to read a text, found: {error}") }
     }
 
+    /// A file cannot be written: not a place for one (exit 2), no room (exit 3), or a fault while writing (exit 4).
+    pub fn write(file: impl Display, error: &io::Error) -> Failure {
+        let status = match error.kind() {
+            ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::AlreadyExists
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidFilename => 2,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge | ErrorKind::OutOfMemory => {
+                STATUS_RESOURCES
+            }
+            _ => 4,
+        };
+        Failure { status, line: format!("{file}: expected to write the file, found: {error}") }
+    }
+
     /// The process's exit code.
     pub fn status(&self) -> u8 {
         self.status

@@ -16,7 +16,7 @@ use crate::chat_template::ChatTemplates;
 use crate::error::LoadError;
 use crate::extent::Extent;
 use crate::file::{exists, open_regular, read_exactly};
-use crate::gguf::{self, Vocabulary};
+use crate::gguf::{self, GgufValue, Vocabulary};
 use crate::metadata::Metadata;
 use crate::mmap::Mapping;
 use crate::safetensors::{self, Entry, PREFIX_BYTES, TensorType};
@@ -53,6 +53,8 @@ pub struct Checkpoint {
     tensors: Tensors,
     /// What a GGUF file says of its tokenizer; none in a folder, whose tokenizer has files of its own.
     vocabulary: Option<Vocabulary>,
+    /// What a GGUF file says of where the model is from: keys and texts.
+    about: Vec<(String, String)>,
     is_gguf: bool,
 }
 
@@ -123,7 +125,17 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, LoadError>
     let files = shards.iter().map(|shard| Arc::clone(&shard.file)).collect();
     let tensors = Tensors::merge(shards)?;
     let path = path.to_owned();
-    Ok(Checkpoint { path, folder, config, generation_config, files, tensors, vocabulary: None, is_gguf: false })
+    Ok(Checkpoint {
+        path,
+        folder,
+        config,
+        generation_config,
+        files,
+        tensors,
+        vocabulary: None,
+        about: Vec::new(),
+        is_gguf: false,
+    })
 }
 
 /// Opens the tokenizer of the model at `path`, which is one that [`open`] takes, without its weights.
@@ -198,12 +210,22 @@ impl Checkpoint {
         path: &Path,
         config: Metadata,
         files: Vec<TensorFile>,
-        vocabulary: Option<Vocabulary>,
+        (vocabulary, about): (Option<Vocabulary>, Vec<(String, String)>),
     ) -> Result<Checkpoint, LoadError> {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         let weight_files = files.iter().map(|file| Arc::clone(&file.file)).collect();
         let (path, tensors) = (path.to_owned(), Tensors::merge(files)?);
-        Ok(Checkpoint { path, folder, config, generation_config: None, files: weight_files, tensors, vocabulary, is_gguf: true })
+        Ok(Checkpoint {
+            path,
+            folder,
+            config,
+            generation_config: None,
+            files: weight_files,
+            tensors,
+            vocabulary,
+            about,
+            is_gguf: true,
+        })
     }
 
     /// The path that was opened.
@@ -274,6 +296,30 @@ impl Checkpoint {
             None if self.is_gguf => Err(gguf::missing_vocabulary(&self.path)),
             None => ChatTemplates::of(&self.folder),
         }
+    }
+
+    /// The tokenizer and chat template as the keys of a GGUF file, with a token for each of the embedding's `n_rows` rows; none if the model
+    /// has no tokenizer. `bos_id` and `eos_id` count where the tokenizer names no such tokens.
+    ///
+    /// # Errors
+    /// If the tokenizer is malformed or of a kind that GGUF files do not have.
+    pub fn gguf_vocabulary(
+        &self,
+        n_rows: usize,
+        bos_id: Option<u32>,
+        eos_id: Option<u32>,
+    ) -> Result<Option<Vec<(&'static str, GgufValue)>>, LoadError> {
+        match &self.vocabulary {
+            Some(vocabulary) => Ok(Some(vocabulary.keys())),
+            None if !self.has_tokenizer() => Ok(None),
+            None => Ok(Some(Vocabulary::of_folder(&self.folder, n_rows, bos_id, eos_id)?.keys())),
+        }
+    }
+
+    /// What the model's file says of where it is from, under which licence, and the like: keys of GGUF that begin with `general.`, and
+    /// texts.
+    pub fn about(&self) -> &[(String, String)] {
+        &self.about
     }
 
     /// Compares the mapped files with what they were when they were opened.

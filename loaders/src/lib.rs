@@ -36,7 +36,7 @@ pub use checkpoint::{
     safetensors_in_memory,
 };
 pub use error::{Fault, LoadError};
-pub use gguf::gguf_in_memory;
+pub use gguf::{GGUF_ALIGNMENT, GgufHeader, GgufValue, gguf_in_memory, gguf_row_of_pairs, gguf_tensor_name};
 pub use metadata::Metadata;
 pub use mmap::{Anonymous, install_map_fault_handler};
 pub use safetensors::{OtherType, TensorType};

@@ -94,6 +94,36 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     read_limited(path, MAX_BYTES)
 }
 
+/// What a `tokenizer.json` of byte-pair encoding consists of, for writing it in another form.
+pub(crate) struct BytePairs {
+    /// In the order of their ranks.
+    pub(crate) merges: Vec<(String, String)>,
+    pub(crate) byte_fallback: bool,
+    pub(crate) ignore_merges: bool,
+    pub(crate) unknown: Option<String>,
+    pub(crate) pre_tokenizer: Value,
+}
+
+/// Takes apart a file that [`assemble`] accepted; none if its model is another one.
+///
+/// # Errors
+/// If the file is not one that [`assemble`] accepts.
+pub(crate) fn byte_pairs(path: &Path, json: &[u8]) -> Result<Option<BytePairs>, LoadError> {
+    let malformed = |error| LoadError::file(path, "a tokenizer in JSON", error);
+    let file: File = serde_json::from_slice(json).map_err(malformed)?;
+    let model: Model = serde_json::from_str(file.model.get()).map_err(malformed)?;
+    Ok(match (model.kind.as_deref(), model.vocab, model.merges) {
+        (Some("BPE") | None, Vocabulary::Ids(_), Some(merges)) => Some(BytePairs {
+            merges: merges.into_owned(),
+            byte_fallback: model.byte_fallback.unwrap_or(false),
+            ignore_merges: model.ignore_merges.unwrap_or(false),
+            unknown: model.unk_token.and_then(|token| token.as_str().map(str::to_owned)),
+            pre_tokenizer: file.pre_tokenizer,
+        }),
+        _ => None,
+    })
+}
+
 /// Checks the file and makes a tokenizer of it; also returns 1 + the highest id.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ mod detokenize;
 mod generate;
 mod inspect;
 mod prompt;
+pub mod quantize;
 mod tokenize;
 
 use std::path::Path;
@@ -30,6 +31,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Chat(args)) => chat::run(args),
         Some(Command::Prompt(args)) => prompt::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Quantize(args)) => quantize::run(args),
         Some(Command::Tokenize(args)) => tokenize::run(args),
         Some(Command::Detokenize(args)) => detokenize::run(args),
     }

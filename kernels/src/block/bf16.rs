@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::{Block, Element};
+use super::{Block, Element, Encoder};
 use crate::dtype::DType;
 use crate::vector::Vector;
 
@@ -12,7 +12,7 @@ const _: () = assert!(size_of::<bf16>() == 2);
 unsafe impl Block for bf16 {
     const DTYPE: DType = DType::BF16;
     const LEN: usize = 1;
-    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
+    const ENCODE: Option<Encoder<Self>> = Some(encode);
 
     fn decode(&self, out: &mut [f32]) {
         out[0] = Element::to_f32(*self);

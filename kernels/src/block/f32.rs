@@ -1,6 +1,6 @@
 //! `f32`: a block of one IEEE 754 single-precision number, little-endian. Not here: arithmetic on it (`generic/`).
 
-use super::{Block, Element};
+use super::{Block, Element, Encoder};
 use crate::dtype::DType;
 use crate::vector::Vector;
 
@@ -10,7 +10,7 @@ const _: () = assert!(size_of::<f32>() == 4);
 unsafe impl Block for f32 {
     const DTYPE: DType = DType::F32;
     const LEN: usize = 1;
-    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
+    const ENCODE: Option<Encoder<Self>> = Some(encode);
 
     fn decode(&self, out: &mut [f32]) {
         out[0] = *self;

@@ -41,6 +41,9 @@ pub(crate) const MAX_BLOCK_LEN: usize = parts::SUPER_BLOCK;
 use crate::dtype::DType;
 use crate::vector::Vector;
 
+/// Makes a block of weights. x: (`LEN`,)
+pub type Encoder<B> = fn(x: &[f32]) -> Option<B>;
+
 /// One block of a storage format, laid out in memory as it lies in the file.
 ///
 /// # Safety
@@ -55,7 +58,7 @@ pub unsafe trait Block: Copy + Send + Sync + 'static {
     /// Makes a block of `LEN` weights that stands for them as well as it can; `None` for formats that this program does not write.
     ///
     /// The function returns none if a weight is NaN or infinite, or larger than the format can say.
-    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = None;
+    const ENCODE: Option<Encoder<Self>> = None;
 
     /// Decodes the block. `out`: (`LEN`,)
     fn decode(&self, out: &mut [f32]);

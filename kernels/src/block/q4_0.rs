@@ -1,8 +1,8 @@
 //! `Q4_0`: 32 weights of 4 bits with one scale (ggml type 2): w = d · (q - 8). Not here: arithmetic on it (`generic/`).
 
-use super::Block;
 use super::parts::scale;
 use super::search::{self, stored};
+use super::{Block, Encoder};
 use crate::dtype::DType;
 
 /// 18 bytes: the scale; then weights 0..16 in the low halves of 16 bytes and 16..32 in the high halves.
@@ -19,7 +19,7 @@ const _: () = assert!(size_of::<Q4_0>() == 18 && align_of::<Q4_0>() == 1);
 unsafe impl Block for Q4_0 {
     const DTYPE: DType = DType::Q4_0;
     const LEN: usize = 32;
-    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
+    const ENCODE: Option<Encoder<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {

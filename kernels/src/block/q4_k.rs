@@ -1,9 +1,9 @@
 //! `Q4K`: 256 weights of 4 bits, each 32 with a scale and a minimum of 6 bits (ggml type 12, Q4_K): w = d · s · q - dmin · m. Not here:
 //! arithmetic on it (`generic/`).
 
-use super::Block;
 use super::parts::{SUPER_BLOCK, packed, scale, scales_and_minima};
 use super::search::{self, stored};
+use super::{Block, Encoder};
 use crate::dtype::DType;
 
 /// 144 bytes: the scale of the scales and that of the minima; 8 scales and minima; 128 bytes of codes, 32 for each 64 weights: the
@@ -23,7 +23,7 @@ const _: () = assert!(size_of::<Q4K>() == 144 && align_of::<Q4K>() == 1);
 unsafe impl Block for Q4K {
     const DTYPE: DType = DType::Q4K;
     const LEN: usize = SUPER_BLOCK;
-    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
+    const ENCODE: Option<Encoder<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {

@@ -1,8 +1,8 @@
 //! `Q5_0`: 32 weights of 5 bits with one scale (ggml type 6): w = d · (q - 16). Not here: arithmetic on it (`generic/`).
 
-use super::Block;
 use super::parts::scale;
 use super::search::{self, stored};
+use super::{Block, Encoder};
 use crate::dtype::DType;
 
 /// 22 bytes: the scale; the fifth bits, that of weight j in bit j; then the low four of weights 0..16 in the low halves of 16 bytes and
@@ -21,7 +21,7 @@ const _: () = assert!(size_of::<Q5_0>() == 22 && align_of::<Q5_0>() == 1);
 unsafe impl Block for Q5_0 {
     const DTYPE: DType = DType::Q5_0;
     const LEN: usize = 32;
-    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
+    const ENCODE: Option<Encoder<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {

@@ -1,9 +1,9 @@
 //! `Q5K`: 256 weights of 5 bits, each 32 with a scale and a minimum of 6 bits (ggml type 13, Q5_K): w = d · s · q - dmin · m. Not here:
 //! arithmetic on it (`generic/`).
 
-use super::Block;
 use super::parts::{SUPER_BLOCK, packed, scale, scales_and_minima};
 use super::search::{self, stored};
+use super::{Block, Encoder};
 use crate::dtype::DType;
 
 /// 176 bytes: the scale of the scales and that of the minima; 8 scales and minima; the fifth bits, where bit p of byte i is that of
@@ -24,7 +24,7 @@ const _: () = assert!(size_of::<Q5K>() == 176 && align_of::<Q5K>() == 1);
 unsafe impl Block for Q5K {
     const DTYPE: DType = DType::Q5K;
     const LEN: usize = SUPER_BLOCK;
-    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
+    const ENCODE: Option<Encoder<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {

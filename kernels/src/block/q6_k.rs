@@ -1,9 +1,9 @@
 //! `Q6K`: 256 weights of 6 bits, each 16 with a scale of 8 bits (ggml type 14, Q6_K): w = d · s · (q - 32). Not here: arithmetic on it
 //! (`generic/`).
 
-use super::Block;
 use super::parts::{SUPER_BLOCK, scale};
 use super::search::{self, stored};
+use super::{Block, Encoder};
 use crate::dtype::DType;
 
 /// 210 bytes: the low four bits, 64 bytes for each 128 weights: the first 64 in the low halves, the others in the high halves; the upper
@@ -23,7 +23,7 @@ const _: () = assert!(size_of::<Q6K>() == 210 && align_of::<Q6K>() == 1);
 unsafe impl Block for Q6K {
     const DTYPE: DType = DType::Q6K;
     const LEN: usize = SUPER_BLOCK;
-    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
+    const ENCODE: Option<Encoder<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {

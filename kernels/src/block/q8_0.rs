@@ -1,8 +1,8 @@
 //! `Q8_0`: 32 weights of 8 bits with one scale (ggml type 8): w = d · q. Not here: arithmetic on it (`generic/`).
 
-use super::Block;
 use super::parts::scale;
 use super::search::{self, stored};
+use super::{Block, Encoder};
 use crate::dtype::DType;
 
 /// 34 bytes: the scale, then the signed weights in order.
@@ -19,7 +19,7 @@ const _: () = assert!(size_of::<Q8_0>() == 34 && align_of::<Q8_0>() == 1);
 unsafe impl Block for Q8_0 {
     const DTYPE: DType = DType::Q8_0;
     const LEN: usize = 32;
-    const ENCODE: Option<fn(&[f32]) -> Option<Self>> = Some(encode);
+    const ENCODE: Option<Encoder<Self>> = Some(encode);
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {

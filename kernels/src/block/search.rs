@@ -329,7 +329,9 @@ pub(super) fn shifted(x: &[f32; SUPER_BLOCK], top: f32) -> Option<Shifted> {
         largest = (largest.0.max(wanted.0), largest.1.max(wanted.1));
     }
     let mut candidate = (half_scale_up(largest.0 / TOP_SCALE)?, half_scale_up(largest.1 / TOP_SCALE)?);
-    let mut best: Option<(f32, (f32, f32), [(f32, f32); N_GROUPS])> = None;
+    // Error, (d, dmin), and each group's scale and minimum.
+    type Choice = (f32, (f32, f32), [(f32, f32); N_GROUPS]);
+    let mut best: Option<Choice> = None;
     for _ in 0..ROUNDS {
         let (Some(d), Some(dmin)) = (half_scale(candidate.0), half_scale(candidate.1)) else { break };
         let (mut chosen, mut left, mut fit) = ([(0.0, 0.0); N_GROUPS], 0.0, Fit::default());

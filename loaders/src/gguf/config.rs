@@ -12,7 +12,7 @@ use super::header::{Value, Values};
 use crate::error::LoadError;
 use crate::metadata::Metadata;
 
-const ARCHITECTURE_KEY: &str = "general.architecture";
+pub(super) const ARCHITECTURE_KEY: &str = "general.architecture";
 
 /// Architectures by GGUF's name and Hugging Face's. Mistral's files say `llama`.
 const ARCHITECTURES: [(&str, &str); 3] =

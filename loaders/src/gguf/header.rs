@@ -29,7 +29,7 @@ const MAX_NAME_BYTES: u64 = 64;
 /// The most dimensions of a tensor that the specification allows.
 const MAX_DIMS: u32 = 4;
 /// Where data begins, and each tensor in it, unless [`ALIGNMENT_KEY`] says otherwise.
-const DEFAULT_ALIGNMENT: u64 = 32;
+pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
 const MAX_ALIGNMENT: u64 = 1 << 16;
 const ALIGNMENT_KEY: &str = "general.alignment";
 
@@ -80,7 +80,7 @@ const TYPES: [(&str, u64); 13] = [
     ("f64", 8),
 ];
 const U32: u32 = 4;
-const ARRAY: u32 = 9;
+pub(super) const ARRAY: u32 = 9;
 
 /// Types of tensors that the format has and this program does not compute with, for messages (`ggml_type`).
 const OTHER_TENSOR_TYPES: [(u32, &str); 19] = [
@@ -399,6 +399,11 @@ impl fmt::Display for Value {
             Value::Texts(items) => write!(f, "an array of {} strings", items.len()),
         }
     }
+}
+
+/// The number of a type of values by its name in [`TYPES`].
+pub(super) fn type_number(name: &str) -> u32 {
+    (0..).zip(TYPES).find(|(_, (other, _))| *other == name).map_or(u32::MAX, |(number, _)| number)
 }
 
 fn type_name(kind: u32) -> String {

@@ -4,9 +4,11 @@
 //! `llama` files, whose rows are put in another order once (`names.rs`).
 
 mod config;
+mod export;
 mod header;
 mod names;
 mod vocabulary;
+mod writer;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -19,10 +21,14 @@ use crate::file::open_regular;
 use crate::safetensors::Entry;
 use config::Facts;
 use header::{Header, Value, Values};
+pub use names::{gguf_row_of_pairs, gguf_tensor_name};
 pub(crate) use vocabulary::{Vocabulary, missing as missing_vocabulary};
+pub use writer::{GGUF_ALIGNMENT, GgufHeader, GgufValue};
 
 /// The tensor of divisors of the rotary frequencies.
 const ROPE_FACTORS: &str = "rope_freqs.weight";
+/// What keys begin with that say where a model is from, under which licence, and the like.
+const ABOUT: &str = "general.";
 /// The most files that a model is split into.
 const MAX_FILES: u64 = 1000;
 
@@ -166,7 +172,12 @@ fn assemble(path: &Path, mut values: Values, files: Vec<TensorFile>) -> Result<C
     let bos_id = vocabulary.as_ref().and_then(Vocabulary::bos_id);
     let facts = Facts { n_rows, has_attention_bias, has_mlp_bias, rope_factors, eos_ids, bos_id };
     let config = config::config(path, &values, facts)?;
-    Checkpoint::of_gguf(path, config, files, vocabulary)
+    let text = |(key, value): (String, Value)| match value {
+        Value::Text(text) if key.starts_with(ABOUT) && key != config::ARCHITECTURE_KEY => Some((key, text)),
+        _ => None,
+    };
+    let about = values.into_iter().filter_map(text).collect();
+    Checkpoint::of_gguf(path, config, files, (vocabulary, about))
 }
 
 /// The divisors of the rotary frequencies, all positive.

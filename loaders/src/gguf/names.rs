@@ -42,6 +42,25 @@ pub(super) fn translate(name: &str) -> String {
     whole.or_else(in_layer).unwrap_or_else(|| name.to_owned())
 }
 
+/// The name in GGUF's spelling, the inverse of [`translate`]; none for tensors that GGUF has no name for.
+pub fn gguf_tensor_name(name: &str) -> Option<String> {
+    let whole = WHOLE.iter().find(|(_, theirs)| *theirs == name).map(|(gguf, _)| (*gguf).to_owned());
+    let in_layer = || {
+        let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
+        let (part, kind) = part.rsplit_once('.')?;
+        let (gguf, _) = IN_LAYER.iter().find(|(_, theirs)| *theirs == part)?;
+        Some(format!("blk.{layer}.{gguf}.{kind}")).filter(|gguf| translate(gguf) == name)
+    };
+    whole.or_else(in_layer)
+}
+
+/// The row of a query's or key's projection that stands at `row` in a GGUF file whose heads of `head_dim` elements are in pairs: the inverse of
+/// what [`in_halves`] does.
+pub fn gguf_row_of_pairs(row: usize, head_dim: usize) -> usize {
+    let (head, element) = (row / head_dim, row % head_dim);
+    head * head_dim + element % 2 * (head_dim / 2) + element / 2
+}
+
 /// Puts the rows of queries and keys of an architecture whose files hold them for neighbouring pairs back in the order of halves.
 ///
 /// llama.cpp rotates elements 2i and 2i + 1 of a head where Hugging Face rotates i and i + d/2, and its converter permutes the rows of
@@ -94,5 +113,20 @@ mod tests {
         {
             assert_eq!(translate(other), other);
         }
+    }
+
+    #[test]
+    fn names_go_back() {
+        let in_layer = IN_LAYER.iter().flat_map(|(gguf, _)| ["weight", "bias"].map(|kind| format!("blk.12.{gguf}.{kind}")));
+        for name in WHOLE.iter().map(|(gguf, _)| (*gguf).to_owned()).chain(in_layer) {
+            assert_eq!(gguf_tensor_name(&translate(&name)), Some(name));
+        }
+        for other in
+            ["model.layers.x.mlp.up_proj.weight", "model.layers.1.mlp.up_proj", "model.layers.1.mlp.up_proj.scale", "x", ""]
+        {
+            assert_eq!(gguf_tensor_name(other), None, "{other}");
+        }
+        let pairs: Vec<usize> = (0..12).map(|row| gguf_row_of_pairs(row, 6)).collect();
+        assert_eq!(pairs, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
     }
 }

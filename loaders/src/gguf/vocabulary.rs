@@ -19,25 +19,31 @@ use crate::tokenizer::Tokenizer;
 const MAX_SCORED_BYTES: usize = 512;
 
 /// Types of tokens (`llama_token_type`).
-const UNKNOWN: i64 = 2;
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
-const BYTE: i64 = 6;
+pub(super) const NORMAL: i64 = 1;
+pub(super) const UNKNOWN: i64 = 2;
+pub(super) const CONTROL: i64 = 3;
+pub(super) const USER_DEFINED: i64 = 4;
+pub(super) const UNUSED: i64 = 5;
+pub(super) const BYTE: i64 = 6;
 
-const TOKENS: &str = "tokenizer.ggml.tokens";
-const SCORES: &str = "tokenizer.ggml.scores";
-const TYPES: &str = "tokenizer.ggml.token_type";
-const MERGES: &str = "tokenizer.ggml.merges";
-const MODEL: &str = "tokenizer.ggml.model";
-const PRE: &str = "tokenizer.ggml.pre";
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(super) const SCORES: &str = "tokenizer.ggml.scores";
+pub(super) const TYPES: &str = "tokenizer.ggml.token_type";
+pub(super) const MERGES: &str = "tokenizer.ggml.merges";
+pub(super) const MODEL: &str = "tokenizer.ggml.model";
+pub(super) const PRE: &str = "tokenizer.ggml.pre";
 
-const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+pub(super) const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+pub(super) const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+pub(super) const ADD_SPACE: &str = "tokenizer.ggml.add_space_prefix";
+pub(super) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 
 /// Keys of single ids; the first three end a text.
-const EOS_KEYS: [&str; 3] = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
-const BOS_KEY: &str = "tokenizer.ggml.bos_token_id";
-const UNKNOWN_KEY: &str = "tokenizer.ggml.unknown_token_id";
-const PADDING_KEY: &str = "tokenizer.ggml.padding_token_id";
+pub(super) const EOS_KEYS: [&str; 3] =
+    ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
+pub(super) const BOS_KEY: &str = "tokenizer.ggml.bos_token_id";
+pub(super) const UNKNOWN_KEY: &str = "tokenizer.ggml.unknown_token_id";
+pub(super) const PADDING_KEY: &str = "tokenizer.ggml.padding_token_id";
 
 /// Tokens that end a text whatever the keys say (formats.md section 5).
 const END_TOKENS: [&str; 12] = [
@@ -56,25 +62,25 @@ const END_TOKENS: [&str; 12] = [
 ];
 
 /// Words of the pre-tokenizers, which are llama.cpp's.
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// How a byte-level tokenizer splits a text before merging.
-struct PreTokenizer {
+pub(super) struct PreTokenizer {
     /// The name in the file.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Expressions that are applied one after the other, each to the parts that the one before left.
-    words: &'static [&'static str],
+    pub(super) words: &'static [&'static str],
     /// Whether a word that is a token is taken without merging.
-    ignores_merges: bool,
+    pub(super) ignores_merges: bool,
     /// Whether a text begins with BOS, unless the file says otherwise.
     adds_bos: bool,
 }
 
-const PRE_TOKENIZERS: [PreTokenizer; 8] = [
+pub(super) const PRE_TOKENIZERS: [PreTokenizer; 8] = [
     PreTokenizer {
         name: "default",
         words: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
@@ -93,23 +99,25 @@ const PRE_TOKENIZERS: [PreTokenizer; 8] = [
 /// What a file says about its tokenizer.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
-    path: PathBuf,
-    model: Option<String>,
-    pre: Option<String>,
-    tokens: Vec<String>,
-    scores: Option<Vec<f32>>,
-    types: Vec<i64>,
-    merges: Vec<String>,
-    bos_id: Option<u32>,
-    eos_id: Option<u32>,
-    unknown_id: Option<u32>,
-    padding_id: Option<u32>,
-    /// Ids of the other tokens that end a text.
-    end_ids: Vec<u32>,
-    add_bos: Option<bool>,
-    add_eos: bool,
-    add_space_prefix: bool,
-    chat_template: Option<String>,
+    pub(super) path: PathBuf,
+    pub(super) model: Option<String>,
+    pub(super) pre: Option<String>,
+    pub(super) tokens: Vec<String>,
+    pub(super) scores: Option<Vec<f32>>,
+    pub(super) types: Vec<i64>,
+    pub(super) merges: Vec<String>,
+    pub(super) bos_id: Option<u32>,
+    pub(super) eos_id: Option<u32>,
+    pub(super) unknown_id: Option<u32>,
+    pub(super) padding_id: Option<u32>,
+    /// The ids of `eot_token_id` and `eom_token_id`, which end a text, too.
+    pub(super) turn_ids: [Option<u32>; 2],
+    /// Ids of the tokens that end a text by their name.
+    pub(super) end_ids: Vec<u32>,
+    pub(super) add_bos: Option<bool>,
+    pub(super) add_eos: bool,
+    pub(super) add_space_prefix: bool,
+    pub(super) chat_template: Option<String>,
 }
 
 impl Vocabulary {
@@ -144,7 +152,7 @@ impl Vocabulary {
                 return Err(LoadError::field(path, key, format_args!("{n} items, as {TOKENS} has"), length));
             }
         }
-        let types = types.unwrap_or_else(|| vec![1; n]);
+        let types = types.unwrap_or_else(|| vec![NORMAL; n]);
         for (token, _) in tokens.iter().zip(&types).filter(|(_, kind)| **kind == BYTE) {
             if !is_byte(token) {
                 return Err(LoadError::field(path, TOKENS, "bytes as '<0x00>' to '<0xFF>'", format_args!("'{token}'")));
@@ -160,8 +168,8 @@ impl Vocabulary {
             .iter()
             .zip(0_u32..)
             .zip(&types)
-            .filter(|((token, _), kind)| **kind != 1 && END_TOKENS.contains(&token.as_str()));
-        let end_ids = [eot_id, eom_id].into_iter().flatten().chain(named.map(|((_, id), _)| id)).collect();
+            .filter(|((token, _), kind)| **kind != NORMAL && END_TOKENS.contains(&token.as_str()));
+        let end_ids = named.map(|((_, id), _)| id).collect();
         Ok(Some(Vocabulary {
             path: path.to_owned(),
             model: keys.text(MODEL)?,
@@ -173,10 +181,11 @@ impl Vocabulary {
             eos_id,
             unknown_id: keys.id(UNKNOWN_KEY, n)?,
             padding_id: keys.id(PADDING_KEY, n)?,
+            turn_ids: [eot_id, eom_id],
             end_ids,
-            add_bos: keys.flag("tokenizer.ggml.add_bos_token")?,
-            add_eos: keys.flag("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
-            add_space_prefix: keys.flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
+            add_bos: keys.flag(ADD_BOS)?,
+            add_eos: keys.flag(ADD_EOS)?.unwrap_or(false),
+            add_space_prefix: keys.flag(ADD_SPACE)?.unwrap_or(true),
             chat_template: keys.text(CHAT_TEMPLATE)?,
             tokens,
         }))
@@ -185,7 +194,12 @@ impl Vocabulary {
     /// Ids that end a text, that of `eos_token_id` first.
     pub(super) fn eos_ids(&self) -> Vec<u32> {
         let mut seen = HashSet::new();
-        self.eos_id.into_iter().chain(self.end_ids.iter().copied()).filter(|id| seen.insert(*id)).collect()
+        self.eos_id
+            .into_iter()
+            .chain(self.turn_ids.into_iter().flatten())
+            .chain(self.end_ids.iter().copied())
+            .filter(|id| seen.insert(*id))
+            .collect()
     }
 
     pub(super) fn bos_id(&self) -> Option<u32> {
@@ -401,7 +415,7 @@ impl Keys<'_> {
 }
 
 /// Whether a token is spelled as one that stands for a byte.
-fn is_byte(token: &str) -> bool {
+pub(super) fn is_byte(token: &str) -> bool {
     let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     digits.is_some_and(|digits| {
         digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte))

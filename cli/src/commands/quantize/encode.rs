@@ -1,0 +1,126 @@
+//! Encoding a tensor, some rows at a time on all threads, and handing the bytes on in order.
+//!
+//! Not here: the formats (`infer_kernels`) and the file. Nothing depends on which thread encodes which rows.
+
+use std::sync::{Mutex, PoisonError};
+
+use infer_kernels::{DType, decode, encode};
+use infer_loaders::{Tensor, TensorType, gguf_row_of_pairs};
+
+use super::unfit;
+use crate::report::Failure;
+
+/// Weights that one thread takes at a time.
+const PART: usize = 1 << 16;
+/// Parts for each thread before what they made is written.
+const PARTS_PER_THREAD: usize = 16;
+
+/// Where a tensor's weights come from.
+pub enum Source<'c> {
+    /// A tensor of the checkpoint, (n, k) or (n,).
+    Tensor {
+        tensor: &'c Tensor,
+        dtype: DType,
+        n: usize,
+        k: usize,
+        /// Elements of a head whose rows go from halves to pairs, if any do.
+        pairs_of: Option<usize>,
+    },
+    /// Numbers, which stay as they are.
+    Values(&'c [f32]),
+}
+
+impl<'c> Source<'c> {
+    /// The weights of a tensor; `pairs_of` are the elements of a head if its rows are to be put in the order of pairs.
+    ///
+    /// # Errors
+    /// If its elements are no weights, or it has more than two dimensions.
+    pub fn new(tensor: &'c Tensor, pairs_of: Option<usize>) -> Result<Source<'c>, Failure> {
+        let TensorType::Weights(dtype) = tensor.dtype() else {
+            return Err(tensor.error("weights", tensor.dtype()).into());
+        };
+        let (n, k) = match *tensor.shape() {
+            [n, k] => (n, k),
+            // A bias goes with the rows of its matrix.
+            [n] if pairs_of.is_some() => (n, 1),
+            [n] => (1, n),
+            _ => return Err(tensor.error("one or two dimensions", tensor.shape().len()).into()),
+        };
+        Ok(Source::Tensor { tensor, dtype, n, k, pairs_of })
+    }
+}
+
+/// Encodes all rows in `to` and calls `take` with the bytes, in order.
+///
+/// # Errors
+/// If a weight is none that the format can say, and those of `take`.
+pub fn each_batch(
+    source: &Source<'_>,
+    to: DType,
+    n_threads: usize,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (tensor, dtype, n, k, pairs_of) = match *source {
+        Source::Values(values) => return take(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()),
+        Source::Tensor { tensor, dtype, n, k, pairs_of } => (tensor, dtype, n, k, pairs_of),
+    };
+    // Rows of both formats are whole blocks: the loader checked the one, the mix chose the other.
+    let row_bytes = |dtype: DType| dtype.row_bytes(k).unwrap_or_default();
+    let (from_bytes, to_bytes) = (row_bytes(dtype), row_bytes(to));
+    let rows_of_part = (PART / k.max(1)).max(1);
+    let rows_of_batch = rows_of_part * PARTS_PER_THREAD * n_threads;
+    let mut buffer = vec![0; to_bytes * rows_of_batch.min(n)];
+    for begin in (0..n).step_by(rows_of_batch) {
+        let n_rows = rows_of_batch.min(n - begin);
+        let Some(batch) = buffer.get_mut(..n_rows * to_bytes) else { break };
+        let parts = batch.chunks_mut((rows_of_part * to_bytes).max(1)).enumerate();
+        let (parts, wrong) = (Mutex::new(parts), Mutex::new(None::<(usize, f32)>));
+        let work = || {
+            let mut x = vec![0.0; rows_of_part * k];
+            while let Some((part, out)) = { lock(&parts).next() } {
+                let first = begin + part * rows_of_part;
+                let n_rows = out.len() / to_bytes.max(1);
+                for (row, x) in (first..first + n_rows).zip(x.chunks_exact_mut(k.max(1))) {
+                    let row = pairs_of.map_or(row, |head_dim| gguf_row_of_pairs(row, head_dim));
+                    decode(dtype, tensor.bytes().get(row * from_bytes..(row + 1) * from_bytes).unwrap_or_default(), x);
+                }
+                let x = x.get(..n_rows * k).unwrap_or_default();
+                let done = encode(to, x, out);
+                if done < x.len() {
+                    let block = x.get(done..(done + to.block_len()).min(x.len())).unwrap_or_default();
+                    let worst = |x: &f32| if x.is_nan() { f32::INFINITY } else { x.abs() };
+                    let bad = (done..).zip(block).max_by(|(_, a), (_, b)| worst(a).total_cmp(&worst(b)));
+                    if let Some((at, &value)) = bad {
+                        // Of several, the first in the file is told, whichever thread is first.
+                        let row = first + at / k.max(1);
+                        let row = pairs_of.map_or(row, |head_dim| gguf_row_of_pairs(row, head_dim));
+                        let index = row * k + at % k.max(1);
+                        let mut wrong = lock(&wrong);
+                        if wrong.is_none_or(|(other, _)| index < other) {
+                            *wrong = Some((index, value));
+                        }
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..n_threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        if let Some((index, value)) = wrong.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(unfit(tensor, to, index, value));
+        }
+        take(batch_of(&buffer, n_rows * to_bytes))?;
+    }
+    Ok(())
+}
+
+fn batch_of(buffer: &[u8], n_bytes: usize) -> &[u8] {
+    buffer.get(..n_bytes).unwrap_or_default()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
