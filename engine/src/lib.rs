@@ -43,6 +43,6 @@ pub use model::{Compute, Model, ModelOptions};
 pub use plan::MemoryPlan;
 pub use roofline::Roofline;
 pub use rope::{Rope, RopeScaling};
-pub use sampler::{Sampler, Sampling, SamplingError};
+pub use sampler::{Dry, Sampler, Sampling, SamplingError, Steps};
 pub use state::State;
 pub use weights::{LayerWeights, Linear, Weights};

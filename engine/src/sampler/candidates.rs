@@ -3,7 +3,7 @@
 //! Not a step of the chain: the steps narrow this set. Always in ascending order of token id, which is the fixed order in which
 //! the draw walks.
 
-use super::scores::{CHUNK, Highest};
+use super::scores::{CHUNK, Highest, Scores};
 
 /// Candidates as three columns of equal length; at least one from the moment [`Candidates::gather`] has run on a row that has a
 /// highest score.
@@ -19,6 +19,9 @@ pub(super) struct Candidates {
     scores: Vec<f32>,
     weights: Vec<u64>,
     one: u64,
+    /// The score and the reciprocal temperature that the weights were computed with.
+    highest: f64,
+    inverse_temperature: f64,
 }
 
 /// 2^52: a number of 0..=2^51 added to it is rounded to an integer (ties to even), which stands in the low bits of the sum.
@@ -67,6 +70,16 @@ impl Candidates {
         Candidate { weight: self.weights[position], score: self.scores[position], token: self.tokens[position] }
     }
 
+    /// Scores, in the order of the tokens.
+    pub(super) fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    /// The logarithm of a candidate's probability relative to the likeliest, not rounded as its weight is.
+    pub(super) fn log_weight(&self, position: usize) -> f64 {
+        (f64::from(self.scores[position]) - self.highest) * self.inverse_temperature
+    }
+
     /// The weight of the likeliest candidate, a power of two.
     pub(super) fn one(&self) -> u64 {
         self.one
@@ -105,6 +118,12 @@ impl Candidates {
         self.weigh(|_| 1.0);
     }
 
+    /// Remembers what [`Candidates::weigh`] is about to compute with.
+    pub(super) fn set_scale(&mut self, highest: f64, inverse_temperature: f64) {
+        self.highest = highest;
+        self.inverse_temperature = inverse_temperature;
+    }
+
     /// Sets every weight from its score; `probability` gives 0..=1 relative to the likeliest, which has 1.
     pub(super) fn weigh(&mut self, probability: impl Fn(f32) -> f64) {
         let log2_len = usize::BITS - self.len().saturating_sub(1).leading_zeros(); // Rounded up.
@@ -124,6 +143,20 @@ impl Candidates {
     /// Keeps the candidates of at least this weight.
     pub(super) fn keep_weight(&mut self, lowest: u64) {
         self.keep(lowest, |_| true);
+    }
+
+    /// Keeps the candidates of at least this score.
+    pub(super) fn keep_score(&mut self, lowest: f32) {
+        let kept: Vec<bool> = self.scores.iter().map(|&score| score >= lowest).collect();
+        self.keep_positions(&kept);
+    }
+
+    /// Keeps the candidates at the positions that are true; their order stays.
+    pub(super) fn keep_positions(&mut self, kept: &[bool]) {
+        let flags = || kept.iter().copied();
+        retain(&mut self.tokens, flags());
+        retain(&mut self.scores, flags());
+        retain(&mut self.weights, flags());
     }
 
     /// Keeps the candidates of at least the weight `lowest` for which `also` holds; their order stays.
@@ -149,6 +182,17 @@ impl Candidates {
         self.scores.truncate(n_kept);
         self.weights.truncate(n_kept);
     }
+}
+
+impl Scores for Candidates {
+    fn score_mut(&mut self, token: u32) -> Option<&mut f32> {
+        self.tokens.binary_search(&token).ok().map(|position| &mut self.scores[position])
+    }
+}
+
+/// Keeps the items whose flag is true; all that has no flag.
+fn retain<T>(items: &mut Vec<T>, mut kept: impl Iterator<Item = bool>) {
+    items.retain(|_| kept.next().unwrap_or(true));
 }
 
 impl Candidate {

@@ -1,6 +1,6 @@
 //! Min-p: tokens at least a given fraction as likely as the likeliest (Nguyen et al., "Turning up the heat: min-p sampling", 2024).
 //!
-//! Not a step that needs a sum: weights are already relative to the likeliest, which every step before keeps.
+//! Not a step that needs a sum: weights are already relative to the likeliest.
 
 use super::candidates::Candidates;
 

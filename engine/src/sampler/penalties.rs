@@ -8,6 +8,7 @@
 //! its window. The order is vLLM's: repetition first, then frequency, then presence.
 
 use super::sampling::Sampling;
+use super::scores::Scores;
 
 /// The penalties of one sequence and the tokens that they apply to.
 #[derive(Clone, Debug)]
@@ -60,10 +61,10 @@ impl Penalties {
         }
     }
 
-    /// Changes `scores`, (n_tokens,), in place, in f32 as transformers does. Tokens beyond the row are passed over.
-    pub(super) fn apply(&self, scores: &mut [f32]) {
+    /// Changes `scores` in place, in f32 as transformers does. Tokens that are not among them are passed over.
+    pub(super) fn apply(&self, scores: &mut (impl Scores + ?Sized)) {
         for seen in &self.seen {
-            if let Some(score) = scores.get_mut(seen.token as usize) {
+            if let Some(score) = scores.score_mut(seen.token) {
                 *score = self.penalised(*score, seen.n_generated);
             }
         }
@@ -136,7 +137,7 @@ mod tests {
                     // What was taken back leaves no trace.
                     prompt.iter().chain(&output).for_each(|&t| penalties.accept(t));
                     prompt.iter().chain(&output).for_each(|&t| penalties.retract(t));
-                    penalties.apply(&mut found);
+                    penalties.apply(&mut found[..]);
                 }
                 None => prop_assert!(repetition == 1.0 && presence == 0.0 && frequency == 0.0),
             }

@@ -20,6 +20,12 @@ pub(super) fn draw(seed: u64, index: u64) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
+/// A second number at the same `index`, independent of [`draw`]: the last two words of the block.
+pub(super) fn second(seed: u64, index: u64) -> u64 {
+    let [.., low, high] = block([index as u32, (index >> 32) as u32, 0, 0], [seed as u32, (seed >> 32) as u32]);
+    u64::from(high) << 32 | u64::from(low)
+}
+
 /// One block of the generator: four words from a counter and a key.
 fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..N_ROUNDS {

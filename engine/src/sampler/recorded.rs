@@ -69,6 +69,7 @@ fn case(value: &serde_json::Value) -> Case {
             "top_k" => sampling.top_k = value.as_u64().expect("a count") as usize,
             "top_p" => sampling.top_p = number,
             "min_p" => sampling.min_p = number,
+            "typical_p" => sampling.typical_p = number,
             "repetition_penalty" => sampling.repetition_penalty = number,
             other => panic!("parameter {other:?} is not known to this test"),
         }

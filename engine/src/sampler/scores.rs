@@ -31,6 +31,18 @@ pub(super) struct Highest {
     pub score: f32,
 }
 
+/// Scores that a step may change, by token.
+pub(super) trait Scores {
+    /// The score of `token`, if it is among them.
+    fn score_mut(&mut self, token: u32) -> Option<&mut f32>;
+}
+
+impl Scores for [f32] {
+    fn score_mut(&mut self, token: u32) -> Option<&mut f32> {
+        self.get_mut(token as usize)
+    }
+}
+
 /// Scores looked at together; wide enough for any vector unit, and a miss costs little.
 pub(super) const CHUNK: usize = 32;
 

@@ -14,6 +14,7 @@ use super::exp::exp;
 pub(super) fn apply(candidates: &mut Candidates, highest: f32, temperature: f32) {
     let highest = f64::from(highest);
     let inverse = 1.0 / f64::from(temperature);
+    candidates.set_scale(highest, inverse);
     candidates.weigh(|score| exp((f64::from(score) - highest) * inverse));
 }
 

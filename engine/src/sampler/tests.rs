@@ -56,6 +56,42 @@ fn a_row_that_is_no_distribution_is_an_error_and_never_a_token() {
 }
 
 #[test]
+fn penalties_count_wherever_they_stand_and_a_chain_without_temperature_draws() {
+    let logits = [5.0, 4.0, 3.0, 2.0];
+    let tokens = |order: &str| -> Vec<u32> {
+        let dry = Dry { multiplier: 100.0, ..Dry::off() };
+        let steps = order.parse().unwrap();
+        let sampling = Sampling { temperature: 1.0, top_k: 2, dry, logit_bias: vec![(3, 9.0)], steps, ..Sampling::greedy() };
+        let mut sampler = Sampler::new(&sampling, &[1, 1, 0, 3, 1, 1, 0], 4).unwrap();
+        let mut kept: Vec<(u32, f64)> = sampler.distribution(&logits).unwrap().filter(|(_, p)| *p > 1e-9).collect();
+        kept.sort_by_key(|(token, _)| *token);
+        kept.into_iter().map(|(token, _)| token).collect()
+    };
+    // The bias puts 3 first, DRY last, for it would go on with a repetition.
+    assert_eq!(tokens("top_k;temperature"), [0, 3]);
+    assert_eq!(tokens("dry;top_k;temperature"), [0, 1]);
+    assert_eq!(tokens("top_k;dry;temperature"), [0]);
+    let steps = "top_p".parse().unwrap();
+    let mut sampler = Sampler::new(&Sampling { steps, ..Sampling::greedy() }, &[], 4).unwrap();
+    assert_eq!(sampler.distribution(&logits).unwrap().count(), 4, "temperature 0 has no place in this chain");
+}
+
+#[test]
+fn xtc_belongs_to_the_place_too() {
+    let sampling = Sampling { temperature: 1.0, xtc_probability: 0.5, xtc_threshold: 0.1, seed: 5, ..Sampling::greedy() };
+    let mut sampler = sampler(sampling, 4);
+    let mut n_excluded = 0;
+    for _ in 0..400 {
+        let has_first = |s: &mut Sampler| s.distribution(&[3.0, 2.9, 2.8, -2.0]).unwrap().any(|(token, _)| token == 0);
+        let first = has_first(&mut sampler);
+        assert_eq!(has_first(&mut sampler), first);
+        n_excluded += u32::from(!first);
+        sampler.accept(3);
+    }
+    assert!((150..250).contains(&n_excluded), "{n_excluded}");
+}
+
+#[test]
 fn invalid_parameters_make_no_sampler() {
     let error = Sampler::new(&Sampling { top_p: 1.5, ..Sampling::greedy() }, &[], 3).unwrap_err();
     assert_eq!(error.to_string(), "sampling: top_p: expected a number from 0 to 1, found 1.5");
@@ -170,32 +206,57 @@ fn draws_follow_the_distribution() {
     }
 }
 
-/// The whole chain from the definitions, in f64 over plain vectors: probabilities of all tokens.
+/// The chain from the definitions, in f64 over plain vectors, step by step in the order asked for: probabilities of all tokens.
 fn naive_chain(sampling: &Sampling, scores: &[f32]) -> Vec<f64> {
     let mut kept = scores.to_vec();
-    if (1..scores.len()).contains(&sampling.top_k) {
-        let mut sorted = scores.to_vec();
-        sorted.sort_by(|a, b| b.partial_cmp(a).unwrap());
-        let kth = sorted[sampling.top_k - 1];
-        kept.iter_mut().filter(|x| **x < kth).for_each(|x| *x = f32::NEG_INFINITY);
-    }
-    if sampling.top_p < 1.0 {
-        let probabilities = testing::softmax(&kept, sampling.temperature);
-        let mut order: Vec<usize> = (0..kept.len()).collect();
-        order.sort_by(|&a, &b| kept[a].partial_cmp(&kept[b]).unwrap().then(b.cmp(&a)));
-        let mut sum = 0.0;
-        for &i in &order[..order.len() - 1] {
-            sum += probabilities[i];
-            if sum <= 1.0 - f64::from(sampling.top_p) {
-                kept[i] = f32::NEG_INFINITY;
+    let mut temperature = 1.0;
+    for step in sampling.steps.iter() {
+        let probabilities = testing::softmax(&kept, temperature);
+        let in_play = |i: &usize| probabilities[*i] > 0.0;
+        let mut order: Vec<usize> = (0..kept.len()).filter(in_play).collect();
+        order.sort_by(|&a, &b| kept[b].partial_cmp(&kept[a]).unwrap().then(a.cmp(&b)));
+        let mut remove = |ids: &[usize]| ids.iter().for_each(|&i| kept[i] = f32::NEG_INFINITY);
+        match step {
+            Step::Temperature => temperature = sampling.temperature,
+            Step::TopK if sampling.top_k > 0 => remove(&order[sampling.top_k.min(order.len())..]),
+            Step::TopP if sampling.top_p < 1.0 => {
+                let mut sum = 0.0;
+                let is_out = |&i: &usize| {
+                    sum += probabilities[i];
+                    sum <= 1.0 - f64::from(sampling.top_p)
+                };
+                let n_out = order[1..].iter().rev().copied().take_while(is_out).count();
+                remove(&order[order.len() - n_out..]);
             }
+            Step::MinP => {
+                let threshold = f64::from(sampling.min_p) * probabilities[order[0]];
+                let out: Vec<usize> = order.iter().copied().filter(|&i| probabilities[i] < threshold).collect();
+                remove(&out);
+            }
+            Step::TopNSigma if sampling.top_n_sigma > 0.0 => {
+                let n = order.len() as f64;
+                let mean = order.iter().map(|&i| f64::from(kept[i])).sum::<f64>() / n;
+                let deviation = (order.iter().map(|&i| (f64::from(kept[i]) - mean).powi(2)).sum::<f64>() / n).sqrt();
+                let floor = f64::from(kept[order[0]]) - f64::from(sampling.top_n_sigma) * deviation;
+                let out: Vec<usize> = order.iter().copied().filter(|&i| f64::from(scores[i]) < floor).collect();
+                out.iter().for_each(|&i| kept[i] = f32::NEG_INFINITY);
+            }
+            Step::TypicalP if sampling.typical_p < 1.0 => {
+                let entropy: f64 = order.iter().map(|&i| -probabilities[i] * probabilities[i].ln()).sum();
+                let distance = |i: usize| (-probabilities[i].ln() - entropy).abs();
+                order.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)));
+                let mut sum = 0.0;
+                let is_short = |&&i: &&usize| {
+                    sum += probabilities[i];
+                    sum < f64::from(sampling.typical_p)
+                };
+                let n_kept = 1 + order.iter().take_while(is_short).count();
+                remove(&order[n_kept.min(order.len())..]);
+            }
+            _ => {}
         }
     }
-    let probabilities = testing::softmax(&kept, sampling.temperature);
-    let highest = probabilities.iter().fold(0.0, |a: f64, &b| a.max(b));
-    let threshold = f64::from(sampling.min_p) * highest;
-    kept.iter_mut().zip(&probabilities).filter(|(_, p)| **p < threshold).for_each(|(x, _)| *x = f32::NEG_INFINITY);
-    testing::softmax(&kept, sampling.temperature)
+    testing::softmax(&kept, temperature)
 }
 
 proptest! {
@@ -209,15 +270,24 @@ proptest! {
         top_k in 0..350_usize,
         top_p in prop_oneof![Just(1.0_f32), 0.01..1.0_f32],
         min_p in prop_oneof![Just(0.0_f32), 0.0..0.5_f32],
+        typical_p in prop_oneof![Just(1.0_f32), 0.01..1.0_f32],
+        top_n_sigma in prop_oneof![Just(0.0_f32), 0.1..4.0_f32],
+        order in prop_oneof![
+            Just(Steps::DEFAULT.to_string()),
+            Just("top_n_sigma;top_k;typ_p;top_p;min_p;temperature".to_owned()),
+            Just("min_p;temperature;typ_p;top_k;top_p;top_n_sigma".to_owned()),
+            Just("top_p;top_k".to_owned()),
+        ],
     ) {
-        let sampling = Sampling { temperature, top_k, top_p, min_p, ..Sampling::greedy() };
+        let steps = order.parse().unwrap();
+        let sampling = Sampling { temperature, top_k, top_p, min_p, typical_p, top_n_sigma, steps, ..Sampling::greedy() };
         let expected = naive_chain(&sampling, &scores);
         let mut found = vec![0.0; scores.len()];
         for (token, probability) in sampler(sampling, scores.len()).distribution(&scores).unwrap() {
             found[token as usize] = probability;
         }
         for (token, (f, e)) in found.iter().zip(&expected).enumerate() {
-            prop_assert!((f - e).abs() <= 1e-12, "token {token}: found {f}, expected {e}");
+            prop_assert!((f - e).abs() <= 1e-9, "token {token}: found {f}, expected {e}");
         }
     }
 
@@ -235,7 +305,10 @@ proptest! {
         let sampling = if usual {
             Sampling { temperature: 0.8, top_k: top_k % 100, top_p: 0.9, min_p: 0.05, seed, ..Sampling::greedy() }
         } else {
-            Sampling { temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty, seed }
+            let dry = Dry { multiplier: presence_penalty, base: top_p, breakers: vec![1], ..Dry::off() };
+            let (typical_p, top_n_sigma, xtc_probability, xtc_threshold) = (min_p, temperature, top_p, min_p);
+            let given = Sampling { temperature, top_k, top_p, min_p, typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry, seed, ..Sampling::greedy() };
+            Sampling { repetition_penalty, presence_penalty, frequency_penalty, logit_bias: vec![(3, min_p)], ..given }
         };
         let logits: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
         // Half the rows are made usable, since any bits at all rarely are.

@@ -7,7 +7,7 @@ import numpy
 import torch
 from transformers import (
     GenerationConfig, LlamaConfig, LlamaForCausalLM, MinPLogitsWarper, RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper,
+    TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, TypicalLogitsWarper,
 )
 
 from .checkpoints import seed_of
@@ -19,6 +19,7 @@ PROCESSORS = {
     "top_k": TopKLogitsWarper,
     "top_p": TopPLogitsWarper,
     "min_p": MinPLogitsWarper,
+    "typical_p": TypicalLogitsWarper,
 }
 
 ALONE = {
@@ -27,6 +28,7 @@ ALONE = {
     "top_k": [1, 2, 3, 5, 40, 1000],
     "top_p": [0.01, 0.3, 0.5, 0.9, 0.95, 0.999],
     "min_p": [0.001, 0.05, 0.1, 0.5, 1.0],
+    "typical_p": [0.05, 0.2, 0.5, 0.9, 0.95],
 }
 
 TOGETHER = [
@@ -38,6 +40,8 @@ TOGETHER = [
     {"repetition_penalty": 1.5, "temperature": 2.5, "top_k": 12, "top_p": 0.7, "min_p": 0.02},
     {"temperature": 0.3, "top_k": 3, "min_p": 0.2},
     {"top_k": 5, "top_p": 0.5},
+    {"temperature": 0.7, "typical_p": 0.9},
+    {"temperature": 1.4, "top_k": 20, "top_p": 0.95, "min_p": 0.02, "typical_p": 0.6},
 ]
 
 
