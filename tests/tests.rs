@@ -42,6 +42,9 @@ mod determinism;
 // Choosing tokens: taking them back, log-probabilities, constraints.
 mod choices;
 
+// Flags of the sampler's chain, logit bias, banned strings.
+mod sampling;
+
 // Broken files, prompts and surroundings.
 mod hostile;
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
-use infer_engine::Compute;
+use infer_engine::{Compute, Steps};
 use infer_kernels::Isa;
 
 use crate::commands::bench::Format;
@@ -174,6 +174,9 @@ pub struct GenerateArgs {
     /// End the text before this string; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = "Length")]
     pub stop: Vec<String>,
+    /// Never write this string: where it would come up, choose other tokens from where it begins; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = "Length")]
+    pub ban: Vec<String>,
     /// Never choose an end-of-text token
     #[arg(long, help_heading = "Length")]
     pub ignore_eos: bool,
@@ -271,6 +274,40 @@ pub struct SamplingArgs {
     /// Subtract X from a token's logit for each time it was generated; 0 is off
     #[arg(long, value_name = "X", value_parser = number, allow_negative_numbers = true)]
     pub frequency_penalty: Option<f32>,
+    /// Choose among the tokens of typical information that together have probability P; 1 is off
+    #[arg(long, alias = "typical", value_name = "P", value_parser = number, allow_negative_numbers = true)]
+    pub typical_p: Option<f32>,
+    /// Drop tokens more than X standard deviations below the highest logit; 0 is off
+    #[arg(long, value_name = "X", value_parser = number, allow_negative_numbers = true)]
+    pub top_n_sigma: Option<f32>,
+    /// With probability P, drop all likely tokens but the least likely of them (XTC); 0 is off
+    #[arg(long, value_name = "P", value_parser = number, allow_negative_numbers = true)]
+    pub xtc_probability: Option<f32>,
+    /// A token of at least probability P is likely, to XTC [default: 0.1]
+    #[arg(long, value_name = "P", value_parser = number, allow_negative_numbers = true)]
+    pub xtc_threshold: Option<f32>,
+    /// Subtract X times base^(length - allowed) from the logit of a token that would go on with a repetition (DRY); 0 is off
+    #[arg(long, value_name = "X", value_parser = number, allow_negative_numbers = true)]
+    pub dry_multiplier: Option<f32>,
+    /// The base of that penalty [default: 1.75]
+    #[arg(long, value_name = "X", value_parser = number, allow_negative_numbers = true)]
+    pub dry_base: Option<f32>,
+    /// Tokens that may repeat before it grows [default: 2]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub dry_allowed_length: Option<usize>,
+    /// Look for repetitions in the last N tokens of prompt and text [default: all]
+    #[arg(long, value_name = "N", value_parser = saturating_count, allow_negative_numbers = true)]
+    pub dry_penalty_last_n: Option<usize>,
+    /// No repetition reaches across a token with this in its text; may be given several times [default: line end : " *]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub dry_sequence_breaker: Vec<String>,
+    /// Add B to the logit of a token, given by its id or by a text (each token of it); -inf forbids it; may be given several times
+    #[arg(long, value_name = "TOKEN=B", value_parser = logit_bias, allow_hyphen_values = true)]
+    pub logit_bias: Vec<(String, f32)>,
+    /// The steps that run, in their order, with ; between them
+    /// [default: penalties;dry;top_n_sigma;temperature;top_k;top_p;min_p;typ_p;xtc]
+    #[arg(long, value_name = "A;B", value_parser = steps, verbatim_doc_comment)]
+    pub samplers: Option<Steps>,
     /// Seed of the random numbers: the same seed, the same text [default: 0]
     #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
     pub seed: Option<u64>,
@@ -553,6 +590,17 @@ fn number(text: &str) -> Result<f32, &'static str> {
     text.parse().map_err(|_| "expected a number")
 }
 
+fn steps(text: &str) -> Result<Steps, String> {
+    text.parse()
+}
+
+/// `TOKEN=B`; the last `=` is the one meant, a text may hold others.
+fn logit_bias(text: &str) -> Result<(String, f32), &'static str> {
+    let parts = text.rsplit_once('=').and_then(|(token, bias)| Some((token.to_owned(), bias.parse::<f32>().ok()?)));
+    let is_good = |(token, bias): &(String, f32)| !token.is_empty() && !bias.is_nan() && *bias != f32::INFINITY;
+    parts.filter(is_good).ok_or("expected a token's id or a text, =, and a number or -inf")
+}
+
 fn isa(text: &str) -> Result<Isa, String> {
     text.parse().map_err(|_| format!("expected one of {}", names(Isa::ALL)))
 }
@@ -594,6 +642,14 @@ mod tests {
             (["--threads", "0"], "--threads: expected a whole number, 1 or more, found \"0\""),
             (["--top-k", "-1"], "--top-k: expected a whole number, 0 or more, found \"-1\""),
             (["--temperature", "warm"], "--temperature: expected a number, found \"warm\""),
+            (["--logit-bias", "5"], "--logit-bias: expected a token's id or a text, =, and a number or -inf, found \"5\""),
+            (["--logit-bias", "=1"], "--logit-bias: expected a token's id or a text, =, and a number or -inf, found \"=1\""),
+            (
+                ["--logit-bias", "5=inf"],
+                "--logit-bias: expected a token's id or a text, =, and a number or -inf, found \"5=inf\"",
+            ),
+            (["--samplers", "top_k;top_k"], "--samplers: expected each name at most once, found \"top_k;top_k\""),
+            (["--dry-allowed-length", "x"], "--dry-allowed-length: expected a whole number, 0 or more, found \"x\""),
             (["--compute", "f8"], "--compute: expected auto, f32 or bf16, found \"f8\""),
             (["--isa", "mmx"], "--isa: expected one of scalar, portable, avx2, avx512, avx512_bf16, found \"mmx\""),
             (["-n", "1.5"], "--max-tokens: expected a whole number, 0 or more, found \"1.5\""),

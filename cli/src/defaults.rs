@@ -24,6 +24,7 @@ pub(crate) fn sampling(file: Option<&Metadata>) -> Result<Sampling, LoadError> {
     sampling.top_k = top_k.unwrap_or(sampling.top_k);
     sampling.top_p = number("top_p")?.unwrap_or(sampling.top_p);
     sampling.min_p = number("min_p")?.unwrap_or(sampling.min_p);
+    sampling.typical_p = number("typical_p")?.unwrap_or(sampling.typical_p);
     sampling.repetition_penalty = number("repetition_penalty")?.unwrap_or(sampling.repetition_penalty);
     match sampling.validate() {
         Ok(()) => Ok(sampling),
@@ -83,6 +84,7 @@ mod tests {
             (r#"{"do_sample": true, "temperature": -1}"#, "field 'temperature': expected a finite number >= 0, found -1"),
             (r#"{"do_sample": true, "temperature": 1e308}"#, "field 'temperature': expected a finite number >= 0, found 1e+308"),
             (r#"{"top_p": 1.5}"#, "field 'top_p': expected a number from 0 to 1, found 1.5"),
+            (r#"{"typical_p": -1}"#, "field 'typical_p': expected a number from 0 to 1, found -1"),
             (r#"{"do_sample": 1}"#, "field 'do_sample': expected true or false, found 1"),
             (r#"{"repetition_penalty": 0}"#, "field 'repetition_penalty': expected a finite number > 0, found 0"),
         ] {

@@ -20,13 +20,14 @@
 //! One level down, `infer_engine` takes token ids and gives logits. Not here: the command line, which is the binary of this package
 //! and uses what is public here.
 
+mod banned;
 mod defaults;
 mod error;
 mod stop;
 mod text_model;
 
 pub use error::Error;
-pub use infer_engine::{Compute, ModelOptions, Sampling, Session, Timings};
+pub use infer_engine::{Choice, Compute, Logprobs, ModelOptions, Sampling, Session, Timings};
 pub use infer_kernels::Isa;
 pub use infer_loaders::Fault;
 pub use stop::{StopScanner, StopStrings};

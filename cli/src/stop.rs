@@ -68,6 +68,16 @@ impl StopStrings {
         Ok(automaton)
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.stops.is_empty()
+    }
+
+    /// The length of the longest, in bytes.
+    pub(crate) fn longest(&self) -> usize {
+        self.stops.iter().map(String::len).max().unwrap_or_default()
+    }
+
     /// Starts the scan of a text.
     pub fn scanner(&self) -> StopScanner<'_> {
         StopScanner { stops: self, state: 0, held: String::new() }
@@ -87,6 +97,11 @@ impl StopStrings {
 }
 
 impl<'a> StopScanner<'a> {
+    /// How many bytes are held back.
+    pub fn n_held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Takes the next piece of text; returns what can be shown now and the stop string that ended the text, if one did.
     ///
     /// The text ends before the stop string that is complete first; of several that end at the same byte, before the longest.

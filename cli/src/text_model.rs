@@ -5,12 +5,13 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use infer_engine::{Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling, Session, Timings};
+use infer_engine::{Choice, Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling, Session, Timings};
 use infer_loaders::{Checkpoint, OpenOptions, TextStream, Tokenizer};
 
+use crate::banned::{HoldBack, Verdict};
 use crate::defaults;
 use crate::error::Error;
-use crate::stop::StopStrings;
+use crate::stop::{StopScanner, StopStrings};
 
 /// A model with its tokenizer and the defaults of its files.
 pub struct TextModel {
@@ -32,6 +33,10 @@ pub struct GenerateOptions {
     pub sampling: Option<Sampling>,
     /// Strings that end the text and are not part of it. None of them may be empty.
     pub stop: Vec<String>,
+    /// Strings that never come up in the text: where one would, other tokens are chosen from where it begins. None of them may be empty.
+    pub banned: Vec<String>,
+    /// Tell each token's log-probability and this many of the likeliest tokens, see [`Observer::token`].
+    pub n_logprobs: Option<usize>,
     /// Never choose an end-of-text token.
     pub ignore_eos: bool,
 }
@@ -68,6 +73,12 @@ pub struct Completion {
 pub trait Observer {
     /// The next piece of text: never empty, always whole characters. `Break` ends the generation.
     fn text(&mut self, piece: &str) -> ControlFlow<()>;
+
+    /// A token that is part of the text from now on, whatever comes; before its text, which may come later or, where it belongs to a stop
+    /// string, not at all.
+    fn token(&mut self, choice: &Choice) {
+        let _ = choice;
+    }
 
     /// `done` of `total` prompt tokens have been read. `Break` ends the generation.
     fn prefill(&mut self, done: usize, total: usize) -> ControlFlow<()> {
@@ -168,6 +179,7 @@ impl TextModel {
     ) -> Result<Completion, Error> {
         self.checkpoint.verify_unchanged()?;
         let stops = StopStrings::new(&options.stop)?;
+        let banned = StopStrings::new(&options.banned)?;
         let (stop_ids, banned_ids) = match options.ignore_eos {
             true => (Vec::new(), self.stop_ids.clone()),
             false => (self.stop_ids.clone(), Vec::new()),
@@ -179,13 +191,13 @@ impl TextModel {
                 sampling: options.sampling.clone().unwrap_or_else(|| self.sampling.clone()),
                 stop_ids,
                 banned_ids,
-                n_logprobs: None,
+                n_logprobs: options.n_logprobs,
                 n_tokens: self.tokenizer.vocab_size(),
                 max_tokens: options.max_tokens,
                 ctx_size: options.ctx_size.unwrap_or(self.model.config().max_seq_len),
             },
         )?;
-        let finish = self.observe(&mut generation, prompt, &stops, observer)?;
+        let finish = self.observe(&mut generation, prompt, &stops, &banned, observer)?;
         let completion = Completion { finish, timings: generation.timings(), kv_bytes: generation.kv_bytes() };
         *session = Some(generation.into_session());
         Ok(completion)
@@ -197,6 +209,7 @@ impl TextModel {
         generation: &mut Generation<'_>,
         prompt: &[u32],
         stops: &StopStrings,
+        banned: &StopStrings,
         observer: &mut dyn Observer,
     ) -> Result<FinishReason, Error> {
         let mut scanner = stops.scanner();
@@ -205,14 +218,25 @@ impl TextModel {
             return Ok(FinishReason::Cancelled);
         }
         let mut stream = Continuation::new(&self.tokenizer, prompt)?;
-        while let Some(id) = generation.next_token().map_err(in_model)? {
-            let (text, stop) = scanner.push(&stream.push(id)?);
-            if !text.is_empty() && observer.text(&text).is_break() {
-                return Ok(FinishReason::Cancelled);
+        let mut hold_back = HoldBack::new(banned);
+        while let Some(choice) = generation.next_choice().map_err(in_model)? {
+            // The way back, while there may be one.
+            let before = if banned.is_empty() { None } else { Some(stream.clone()) };
+            let text = stream.push(choice.token)?;
+            match hold_back.push(choice, text, || before)? {
+                Verdict::Release(tokens) => {
+                    if let Some(finish) = show(tokens, &mut scanner, observer) {
+                        return Ok(finish);
+                    }
+                }
+                Verdict::Rewind { n_tokens, rejected, state } => {
+                    generation.rewind(n_tokens, &rejected).map_err(in_model)?;
+                    stream = state.unwrap_or(stream);
+                }
             }
-            if let Some(stop) = stop {
-                return Ok(FinishReason::Stop(stop.to_string()));
-            }
+        }
+        if let Some(finish) = show(hold_back.finish(), &mut scanner, observer) {
+            return Ok(finish);
         }
         let (mut text, stop) = scanner.push(&stream.finish()?);
         if stop.is_none() {
@@ -231,7 +255,23 @@ impl TextModel {
     }
 }
 
+/// Shows tokens as far as no stop string may begin in them. Says why the text ends, where it does.
+fn show(tokens: Vec<(Choice, String)>, scanner: &mut StopScanner<'_>, observer: &mut dyn Observer) -> Option<FinishReason> {
+    for (choice, text) in tokens {
+        observer.token(&choice);
+        let (text, stop) = scanner.push(&text);
+        if !text.is_empty() && observer.text(&text).is_break() {
+            return Some(FinishReason::Cancelled);
+        }
+        if let Some(stop) = stop {
+            return Some(FinishReason::Stop(stop.to_string()));
+        }
+    }
+    None
+}
+
 /// The text of generated tokens as it stands after the prompt: what a token means may depend on what is before it (a leading space, say).
+#[derive(Clone)]
 struct Continuation<'t> {
     stream: TextStream<'t>,
     // The end of the prompt's own text that the stream still holds back.

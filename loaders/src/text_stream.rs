@@ -16,7 +16,7 @@ use crate::error::LoadError;
 use crate::tokenizer::Tokenizer;
 
 /// A streaming detokeniser. Made by [`Tokenizer::stream`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TextStream<'t> {
     tokenizer: &'t Tokenizer,
     skip_special: bool,
@@ -50,8 +50,39 @@ impl<'t> TextStream<'t> {
     }
 }
 
+/// The bytes that a token adds to a text in which it is not the first; `None` for special tokens, ids without a token, and where the
+/// decoder gives a token no text of its own.
+pub(crate) fn token_bytes(tokenizer: &Tokenizer, id: u32) -> Option<Vec<u8>> {
+    let mut text = tokenizer.token_for_text(id, true).filter(|_| !tokenizer.is_special(id))?;
+    let (steps, tail) = plan(tokenizer.decoder());
+    for step in &steps {
+        let around = |before: &str, after: Option<&str>| -> Vec<String> {
+            [Some(before), Some(&*text), after].into_iter().flatten().map(str::to_owned).collect()
+        };
+        text = match step {
+            Step::FirstDiffers { decoder, .. } => decoder.decode_chain(around("", None)).ok()?.pop()?,
+            Step::LastDiffers { decoder, .. } => decoder.decode_chain(around("", Some(""))).ok()?.swap_remove(1),
+            Step::Each { decoder } => decoder.decode_chain(vec![text]).ok()?.pop()?,
+            Step::Joined { .. } => format!(" {text}"),
+            Step::Runs { .. } => match text.strip_prefix("<0x").filter(|_| is_byte_token(&text)) {
+                Some(digits) => return u8::from_str_radix(digits.trim_end_matches('>'), 16).ok().map(|byte| vec![byte]),
+                None => text,
+            },
+        };
+    }
+    match tail {
+        Tail::Plain | Tail::Fused { .. } => Some(text.into_bytes()),
+        Tail::Bytes { .. } => {
+            let mut bytes = Vec::new();
+            append_bytes(&text, &mut bytes);
+            Some(bytes)
+        }
+        Tail::Whole { .. } => None,
+    }
+}
+
 /// A decoder that maps each token by itself or with a few neighbours.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Step<'t> {
     /// Every token by itself, but the first differently: `Metaspace`, `WordPiece`.
     FirstDiffers { decoder: &'t DecoderWrapper, begun: bool },
@@ -66,7 +97,7 @@ enum Step<'t> {
 }
 
 /// What happens to the tokens that leave the steps.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Tail<'t> {
     /// They are the text.
     Plain,
@@ -79,7 +110,7 @@ enum Tail<'t> {
 }
 
 /// `Strip` on a text that arrives in pieces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct StripEnds {
     content: char,
     /// How many characters may still be taken from the start.
@@ -409,6 +440,29 @@ mod tests {
             text += &take_text(&mut held, true);
             prop_assert_eq!(text, String::from_utf8_lossy(&bytes).into_owned());
         }
+    }
+
+    #[test]
+    fn a_tokens_bytes_are_what_it_adds_to_a_text() {
+        let metaspace = r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}"#;
+        let fallback = r#"{"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}"#;
+        let level = r#"{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}"#;
+        let check = |decoder: &str, token: &str, expected: Option<&[u8]>| {
+            let tokenizer = tokenizer(&[token], &["<s>"], decoder);
+            let id = tokenizer.id(token).unwrap();
+            assert_eq!(tokenizer.token_bytes(id).as_deref(), expected, "{decoder} {token}");
+            assert_eq!(tokenizer.token_bytes(tokenizer.id("<s>").unwrap()), None);
+            assert_eq!(tokenizer.token_bytes(99), None);
+        };
+        check(metaspace, "▁the", Some(b" the"));
+        check(fallback, "▁the", Some(b" the"));
+        check(fallback, "<0xE2>", Some(b"\xe2"));
+        check(fallback, "<0xZZ>", None);
+        check(level, "Ġthe", Some(b" the"));
+        check(level, "âĤ", Some(b"\xe2\x82"));
+        check(level, "日", Some("日".as_bytes()));
     }
 
     #[test]

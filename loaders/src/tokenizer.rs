@@ -16,7 +16,7 @@ use crate::error::LoadError;
 use crate::file::exists;
 use crate::guard::guarded;
 use crate::metadata::Metadata;
-use crate::text_stream::TextStream;
+use crate::text_stream::{TextStream, token_bytes};
 use crate::tokenizer_file::{self, Assembled};
 
 /// The keys that name special tokens (transformers, `SPECIAL_TOKENS_ATTRIBUTES`).
@@ -113,6 +113,12 @@ impl Tokenizer {
     /// Decodes ids that come one at a time.
     pub fn stream(&self, skip_special: bool) -> TextStream<'_> {
         TextStream::new(self, skip_special)
+    }
+
+    /// The bytes that a token adds to a text in which it is not the first, e.g. ` the`; perhaps a part of a character. `None` for special
+    /// tokens, ids without a token, and where the decoder gives a token no text of its own.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        token_bytes(self, id)
     }
 
     /// The token of an id as the vocabulary spells it, e.g. `Ġthe` or `▁the`.

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use infer::{Completion, FinishReason, GenerateOptions, Observer, StopStrings, TextModel};
-use infer_engine::{MemoryPlan, Sampling};
+use infer_engine::MemoryPlan;
 
-use crate::args::{EngineArgs, GenerateArgs, ModelArgs, SamplingArgs};
+use crate::args::{EngineArgs, GenerateArgs, ModelArgs};
 use crate::budget::Needs;
 use crate::conversation::Conversation;
 use crate::progress::Progress;
@@ -15,12 +15,15 @@ use crate::report::{self, Failure};
 use crate::resources::{self, Memory};
 use crate::{commands, prompt};
 
+use super::sampling;
+
 /// Runs the command.
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     // What is wrong with the flags themselves is said before a model is opened.
     commands::model_path(&args.model)?;
-    check_sampling(&args.sampling)?;
+    sampling::check(&args.sampling)?;
     StopStrings::new(&args.stop).map_err(|_| Failure::input("--stop: expected at least one character, found an empty string"))?;
+    StopStrings::new(&args.ban).map_err(|_| Failure::input("--ban: expected at least one character, found an empty string"))?;
     let conversation = Conversation::from_args(&args.conversation)?;
     let text = match conversation.as_ref().is_some_and(Conversation::is_complete) {
         true => prompt::read_optional("--prompt", args.prompt.as_deref(), args.prompt_file.as_deref())?,
@@ -46,14 +49,16 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
             (rendered.text().to_string(), ids)
         }
     };
-    let sampling = merge(&args.sampling, model.sampling());
-    warn_of_no_effect(&args.sampling, &sampling);
+    let sampling = sampling::resolve(&args.sampling, model.sampling(), model.tokenizer())?;
+    sampling::warn_of_no_effect(&args.sampling, &sampling);
     let plan = plan_memory(&args.model, &args.engine, args.ctx_size, &model, ids.len())?;
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
         ctx_size: Some(plan.ctx_size),
         sampling: Some(sampling),
         stop: args.stop.clone(),
+        banned: args.ban.clone(),
+        n_logprobs: None,
         ignore_eos: args.ignore_eos,
     };
 
@@ -69,45 +74,6 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         print_stats(&model, &completion, &plan, load_time);
     }
     Ok(())
-}
-
-/// The sampling flags by themselves, checked against the sampler's ranges.
-pub(super) fn check_sampling(args: &SamplingArgs) -> Result<(), Failure> {
-    merge(args, &Sampling::greedy()).validate().map_err(|error| {
-        let flag = match error.parameter() {
-            "repetition_penalty" => "repeat-penalty".to_string(),
-            parameter => parameter.replace('_', "-"),
-        };
-        Failure::input(format!("--{flag}: expected {}, found {}", error.expected(), error.found()))
-    })
-}
-
-/// Flags over the model's defaults.
-pub(super) fn merge(args: &SamplingArgs, defaults: &Sampling) -> Sampling {
-    Sampling {
-        temperature: args.temperature.unwrap_or(defaults.temperature),
-        top_k: args.top_k.unwrap_or(defaults.top_k),
-        top_p: args.top_p.unwrap_or(defaults.top_p),
-        min_p: args.min_p.unwrap_or(defaults.min_p),
-        repetition_penalty: args.repeat_penalty.unwrap_or(defaults.repetition_penalty),
-        presence_penalty: args.presence_penalty.unwrap_or(defaults.presence_penalty),
-        frequency_penalty: args.frequency_penalty.unwrap_or(defaults.frequency_penalty),
-        seed: args.seed.unwrap_or(defaults.seed),
-    }
-}
-
-/// Flags that only matter to sampling do nothing where the choice is greedy: better said than wondered about.
-fn warn_of_no_effect(args: &SamplingArgs, sampling: &Sampling) {
-    let given = [
-        ("--top-k", args.top_k.is_some()),
-        ("--top-p", args.top_p.is_some()),
-        ("--min-p", args.min_p.is_some()),
-        ("--seed", args.seed.is_some()),
-    ];
-    let given: Vec<&str> = given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect();
-    if sampling.is_greedy() && !given.is_empty() {
-        report::warn(&format!("{}: no effect at temperature 0 (greedy), give --temperature as well", given.join(", ")));
-    }
 }
 
 /// What will be in memory.

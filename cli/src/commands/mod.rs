@@ -10,6 +10,7 @@ mod generate;
 mod inspect;
 mod prompt;
 pub mod quantize;
+mod sampling;
 mod tokenize;
 
 use std::path::Path;

@@ -22,12 +22,12 @@ use crate::{commands, interrupt};
 use command::{HELP, Line};
 use input::Input;
 
-use super::generate;
+use super::{generate, sampling};
 
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> Result<(), Failure> {
     commands::model_path(&args.model)?;
-    generate::check_sampling(&args.sampling)?;
+    sampling::check(&args.sampling)?;
     let mut conversation = args.messages.as_deref().map(Conversation::read).transpose()?.unwrap_or_default();
     if let Some(system) = &args.system {
         conversation.set_system(system);
@@ -41,7 +41,7 @@ pub fn run(args: &ChatArgs) -> Result<(), Failure> {
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
         ctx_size: Some(plan.ctx_size),
-        sampling: Some(generate::merge(&args.sampling, model.sampling())),
+        sampling: Some(sampling::resolve(&args.sampling, model.sampling(), model.tokenizer())?),
         ..GenerateOptions::default()
     };
     let mut input = Input::open()?;
