@@ -304,9 +304,9 @@ pub struct SamplingArgs {
     /// Add B to the logit of a token, given by its id or by a text (each token of it); -inf forbids it; may be given several times
     #[arg(long, value_name = "TOKEN=B", value_parser = logit_bias, allow_hyphen_values = true)]
     pub logit_bias: Vec<(String, f32)>,
-    /// The steps that run, in their order, with ; between them
-    /// [default: penalties;dry;top_n_sigma;temperature;top_k;top_p;min_p;typ_p;xtc]
-    #[arg(long, value_name = "A;B", value_parser = steps, verbatim_doc_comment)]
+    /// The steps that run, in their order, with ; between them [default: penalties; dry; top_n_sigma; temperature; top_k; top_p; min_p; typ_p;
+    /// xtc]
+    #[arg(long, value_name = "A;B", value_parser = steps)]
     pub samplers: Option<Steps>,
     /// Seed of the random numbers: the same seed, the same text [default: 0]
     #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
