@@ -117,6 +117,10 @@ impl Constraint for Odd {
     fn is_complete(&self) -> bool {
         self.n_read == 7
     }
+
+    fn may_end(&mut self) -> bool {
+        self.n_read > 5
+    }
 }
 
 #[test]
@@ -128,7 +132,9 @@ fn a_constraint_says_what_may_come_and_when_nothing_may() {
         assert_eq!(rest(&mut generation), [3, 5, 7, 9, 11, 13, 15], "{name}");
         assert_eq!(generation.finish(), Some(Finish::Complete));
         generation.rewind(2, &[]).unwrap();
+        assert!(!generation.may_end());
         assert_eq!(rest(&mut generation), [13, 15], "{name}");
+        assert!(generation.may_end());
         // What the constraint demands was rejected: nothing is left, which is an error and no token.
         generation.rewind(1, &[15]).unwrap();
         assert!(generation.next_token().unwrap_err().to_string().contains("expected a token above -inf"), "{name}");

@@ -45,6 +45,9 @@ mod choices;
 // Flags of the sampler's chain, logit bias, banned strings.
 mod sampling;
 
+// JSON schemas, regular expressions and grammars that a text must follow.
+mod structured;
+
 // Broken files, prompts and surroundings.
 mod hostile;
 

@@ -124,7 +124,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Talk with a model
     #[command(after_help = CHAT_EXAMPLES, max_term_width = 100)]
-    Chat(ChatArgs),
+    Chat(Box<ChatArgs>),
     /// Show what a prompt becomes: its text, and each token with where it comes from
     #[command(after_help = PROMPT_EXAMPLES, max_term_width = 100)]
     Prompt(PromptArgs),
@@ -180,12 +180,31 @@ pub struct GenerateArgs {
     /// Never choose an end-of-text token
     #[arg(long, help_heading = "Length")]
     pub ignore_eos: bool,
+    /// What the text must be.
+    #[command(flatten)]
+    pub grammar: GrammarArgs,
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArgs,
     /// How the model is run.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// What a text must be.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Structure")]
+#[group(multiple = false)]
+pub struct GrammarArgs {
+    /// Write JSON that is valid under this schema: a file, or the schema itself
+    #[arg(long, value_name = "FILE|JSON", allow_hyphen_values = true)]
+    pub json_schema: Option<String>,
+    /// Write what matches this regular expression, from beginning to end
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true)]
+    pub regex: Option<String>,
+    /// Write what the rule start of this Lark grammar derives
+    #[arg(long, value_name = "FILE")]
+    pub grammar: Option<PathBuf>,
 }
 
 /// A prompt as a conversation.
@@ -221,6 +240,9 @@ pub struct ChatArgs {
     /// Tokens of the whole conversation; 0 means the model's own limit [default: that, as far as memory allows]
     #[arg(short = 'c', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub ctx_size: Option<usize>,
+    /// What each answer must be.
+    #[command(flatten)]
+    pub grammar: GrammarArgs,
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArgs,

@@ -23,10 +23,12 @@
 mod banned;
 mod defaults;
 mod error;
+mod grammar;
 mod stop;
 mod text_model;
 
 pub use error::Error;
+pub use grammar::Grammar;
 pub use infer_engine::{Choice, Compute, Logprobs, ModelOptions, Sampling, Session, Timings};
 pub use infer_kernels::Isa;
 pub use infer_loaders::Fault;

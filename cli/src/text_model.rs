@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use infer_engine::{Choice, Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling, Session, Timings};
 use infer_loaders::{Checkpoint, OpenOptions, TextStream, Tokenizer};
@@ -11,6 +12,7 @@ use infer_loaders::{Checkpoint, OpenOptions, TextStream, Tokenizer};
 use crate::banned::{HoldBack, Verdict};
 use crate::defaults;
 use crate::error::Error;
+use crate::grammar::{Grammar, GrammarConstraint, Vocabulary};
 use crate::stop::{StopScanner, StopStrings};
 
 /// A model with its tokenizer and the defaults of its files.
@@ -20,6 +22,8 @@ pub struct TextModel {
     tokenizer: Tokenizer,
     sampling: Sampling,
     stop_ids: Vec<u32>,
+    /// Built where a grammar is first asked for.
+    vocabulary: OnceLock<Vocabulary>,
 }
 
 /// How a text is generated.
@@ -35,6 +39,8 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// Strings that never come up in the text: where one would, other tokens are chosen from where it begins. None of them may be empty.
     pub banned: Vec<String>,
+    /// What the text must be.
+    pub grammar: Option<Grammar>,
     /// Tell each token's log-probability and this many of the likeliest tokens, see [`Observer::token`].
     pub n_logprobs: Option<usize>,
     /// Never choose an end-of-text token.
@@ -63,6 +69,8 @@ pub enum FinishReason {
 pub struct Completion {
     /// Why it ended.
     pub finish: FinishReason,
+    /// Whether the text is all that its grammar demands; true where there is none.
+    pub is_whole: bool,
     /// Tokens and times.
     pub timings: Timings,
     /// Bytes of the key-value cache at the end.
@@ -111,7 +119,7 @@ impl TextModel {
         }
         let sampling = defaults::sampling(checkpoint.generation_config())?;
         let stop_ids = defaults::stop_ids(&checkpoint, &tokenizer, vocab_size)?;
-        Ok(TextModel { checkpoint, model, tokenizer, sampling, stop_ids })
+        Ok(TextModel { checkpoint, model, tokenizer, sampling, stop_ids, vocabulary: OnceLock::new() })
     }
 
     /// The files.
@@ -197,10 +205,34 @@ impl TextModel {
                 ctx_size: options.ctx_size.unwrap_or(self.model.config().max_seq_len),
             },
         )?;
+        if let Some(constraint) = self.constraint(options)? {
+            generation.constrain(Box::new(constraint));
+        }
         let finish = self.observe(&mut generation, prompt, &stops, &banned, observer)?;
-        let completion = Completion { finish, timings: generation.timings(), kv_bytes: generation.kv_bytes() };
+        // A stop string takes from the text what the grammar had read.
+        let is_whole = options.grammar.is_none() || !matches!(finish, FinishReason::Stop(_)) && generation.may_end();
+        let completion = Completion { finish, is_whole, timings: generation.timings(), kv_bytes: generation.kv_bytes() };
         *session = Some(generation.into_session());
         Ok(completion)
+    }
+
+    /// What holds a text to the grammar of `options`.
+    fn constraint(&self, options: &GenerateOptions) -> Result<Option<GrammarConstraint>, Error> {
+        let Some(grammar) = &options.grammar else { return Ok(None) };
+        let vocabulary = match self.vocabulary.get() {
+            Some(vocabulary) => vocabulary,
+            None => {
+                let built = Vocabulary::new(&self.tokenizer)?;
+                self.vocabulary.get_or_init(|| built)
+            }
+        };
+        vocabulary.constraint(grammar, &self.stop_ids).map(Some)
+    }
+
+    /// Checks that a text can follow `grammar` with this model's tokens.
+    pub fn check_grammar(&self, grammar: &Grammar) -> Result<(), Error> {
+        let options = GenerateOptions { grammar: Some(grammar.clone()), ..GenerateOptions::default() };
+        self.constraint(&options).map(|_| ())
     }
 
     /// Runs a generation to its end, or to the observer's.

@@ -30,6 +30,9 @@ pub trait Constraint: Send {
 
     /// Whether the output is whole and nothing but an end-of-text token may follow.
     fn is_complete(&self) -> bool;
+
+    /// Whether the output is whole as it stands, though more may follow.
+    fn may_end(&mut self) -> bool;
 }
 
 /// A token that joined the output.
@@ -95,6 +98,11 @@ impl Chooser {
             Some(constraint) => constraint.rewind(n_tokens).map_err(ModelError::constraint),
             None => Ok(()),
         }
+    }
+
+    /// Whether the output is whole as it stands.
+    pub(crate) fn may_end(&mut self) -> bool {
+        self.constraint.as_mut().is_none_or(|constraint| constraint.may_end())
     }
 
     /// Whether nothing may follow.

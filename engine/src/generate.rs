@@ -248,6 +248,11 @@ impl<'m> Generation<'m> {
         Ok(())
     }
 
+    /// Whether the output is whole as it stands: what the constraint demands, where there is one.
+    pub fn may_end(&mut self) -> bool {
+        self.chooser.may_end()
+    }
+
     /// Why the generation ended, once it has.
     pub fn finish(&self) -> Option<Finish> {
         self.finish

@@ -15,7 +15,7 @@ use crate::report::{self, Failure};
 use crate::resources::{self, Memory};
 use crate::{commands, prompt};
 
-use super::sampling;
+use super::{grammar, sampling};
 
 /// Runs the command.
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
@@ -24,6 +24,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     sampling::check(&args.sampling)?;
     StopStrings::new(&args.stop).map_err(|_| Failure::input("--stop: expected at least one character, found an empty string"))?;
     StopStrings::new(&args.ban).map_err(|_| Failure::input("--ban: expected at least one character, found an empty string"))?;
+    let grammar = grammar::read(&args.grammar)?;
     let conversation = Conversation::from_args(&args.conversation)?;
     let text = match conversation.as_ref().is_some_and(Conversation::is_complete) {
         true => prompt::read_optional("--prompt", args.prompt.as_deref(), args.prompt_file.as_deref())?,
@@ -58,6 +59,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         sampling: Some(sampling),
         stop: args.stop.clone(),
         banned: args.ban.clone(),
+        grammar,
         n_logprobs: None,
         ignore_eos: args.ignore_eos,
     };
@@ -73,7 +75,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     if args.stats {
         print_stats(&model, &completion, &plan, load_time);
     }
-    Ok(())
+    if completion.is_whole { Ok(()) } else { Err(grammar::unfinished(&completion.finish)) }
 }
 
 /// What will be in memory.

@@ -7,6 +7,7 @@ mod chat;
 mod check;
 mod detokenize;
 mod generate;
+mod grammar;
 mod inspect;
 mod prompt;
 pub mod quantize;

@@ -22,12 +22,13 @@ use crate::{commands, interrupt};
 use command::{HELP, Line};
 use input::Input;
 
-use super::{generate, sampling};
+use super::{generate, grammar, sampling};
 
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> Result<(), Failure> {
     commands::model_path(&args.model)?;
     sampling::check(&args.sampling)?;
+    let grammar = grammar::read(&args.grammar)?;
     let mut conversation = args.messages.as_deref().map(Conversation::read).transpose()?.unwrap_or_default();
     if let Some(system) = &args.system {
         conversation.set_system(system);
@@ -42,8 +43,12 @@ pub fn run(args: &ChatArgs) -> Result<(), Failure> {
         max_tokens: args.max_tokens,
         ctx_size: Some(plan.ctx_size),
         sampling: Some(sampling::resolve(&args.sampling, model.sampling(), model.tokenizer())?),
+        grammar,
         ..GenerateOptions::default()
     };
+    if let Some(grammar) = &options.grammar {
+        model.check_grammar(grammar)?;
+    }
     let mut input = Input::open()?;
     let is_terminal = input.is_terminal();
     if is_terminal {
@@ -98,6 +103,9 @@ impl Chat<'_> {
         let completion = completion?;
         if completion.finish == FinishReason::Context {
             report::warn("the conversation fills the context: /clear or /undo make room");
+        }
+        if !completion.is_whole {
+            report::warn(grammar::unfinished(&completion.finish).line());
         }
         self.last = Some(completion);
         self.conversation.push("assistant", &screen.text);
