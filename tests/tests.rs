@@ -48,6 +48,9 @@ mod sampling;
 // JSON schemas, regular expressions and grammars that a text must follow.
 mod structured;
 
+// `infer score`: log-probabilities, perplexity, multiple choice, against transformers'.
+mod score;
+
 // Broken files, prompts and surroundings.
 mod hostile;
 

@@ -90,6 +90,18 @@ The mix of formats is llama-quantize's: with the types ending in _m some matrice
 output head always does. The file loads in llama.cpp, with tokenizer and chat template.
 How far its logits are from the original's: infer check --model NEW.gguf --against ORIGINAL";
 
+const SCORE_EXAMPLES: &str = "\
+Examples:
+  infer score --model ./SmolLM2-135M --prompt 'The capital of France is Paris' --top 3
+  infer score --model ./SmolLM2-135M --prompt-file book.txt --stride 512 -c 1024
+  infer score --model ./SmolLM2-135M --choices questions.jsonl --json
+
+Log-probabilities are natural logarithms of the model's own probabilities, whatever the sampling.
+--stride moves a window of the context's size over the text, as transformers' guide to perplexity
+does: each token is scored once, with at least window - stride tokens before it.
+Multiple choice: one JSON object a line, {\"context\": \"...\", \"choices\": [\"...\", \"...\"],
+\"answer\": 0}; acc takes the likeliest choice, acc by length divides by its characters first.";
+
 const TOKENIZE_EXAMPLES: &str = "\
 Examples:
   infer tokenize --model ./SmolLM2-135M --text 'Hello, world'
@@ -134,6 +146,9 @@ pub enum Command {
     /// Write a GGUF file of a model, with fewer bits for each weight
     #[command(after_help = QUANTIZE_EXAMPLES, max_term_width = 100)]
     Quantize(QuantizeArgs),
+    /// Tell how likely a model holds a text: token by token, its perplexity, or which of several endings
+    #[command(after_help = SCORE_EXAMPLES, max_term_width = 100)]
+    Score(ScoreArgs),
     /// Turn text into token ids
     #[command(after_help = TOKENIZE_EXAMPLES, max_term_width = 100)]
     Tokenize(TokenizeArgs),
@@ -164,6 +179,10 @@ pub struct GenerateArgs {
     /// Print timings and memory to standard error at the end
     #[arg(long, help_heading = "Input and output")]
     pub stats: bool,
+    /// Print each token's log-probability and the N likeliest tokens of its place to standard error at the end
+    #[arg(long, value_name = "N", value_parser = saturating_count, allow_negative_numbers = true)]
+    #[arg(help_heading = "Input and output")]
+    pub logprobs: Option<usize>,
     /// Generate at most N tokens [default: until the model ends the text or the context is full]
     #[arg(short = 'n', long, value_name = "N", value_parser = saturating_count, allow_negative_numbers = true)]
     #[arg(help_heading = "Length")]
@@ -466,6 +485,38 @@ pub struct QuantizeArgs {
     /// Worker threads [default: the processors this process may use]
     #[arg(short = 't', long, value_name = "N", value_parser = positive_count, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
+}
+
+/// `infer score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Text to score
+    #[arg(short = 'p', long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt_file")]
+    pub prompt: Option<OsString>,
+    /// Read the text from a file, or from standard input with -
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// Score the endings of multiple-choice questions instead, one JSON object a line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "prompt_file", "stride"])]
+    pub choices: Option<PathBuf>,
+    /// Show the N likeliest tokens of each place
+    #[arg(long, value_name = "N", value_parser = saturating_count, allow_negative_numbers = true, default_value = "0")]
+    pub top: usize,
+    /// Tell the perplexity of a text of any length: a window moves on by N tokens at a time
+    #[arg(long, value_name = "N", value_parser = positive_count, allow_negative_numbers = true)]
+    pub stride: Option<NonZeroUsize>,
+    /// Tokens of the window; 0 means the model's own limit [default: that, as far as memory allows]
+    #[arg(short = 'c', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub ctx_size: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How the model is run.
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 /// `infer tokenize`.

@@ -24,6 +24,7 @@ mod banned;
 mod defaults;
 mod error;
 mod grammar;
+mod score;
 mod stop;
 mod text_model;
 
@@ -32,6 +33,7 @@ pub use grammar::Grammar;
 pub use infer_engine::{Choice, Compute, Logprobs, ModelOptions, Sampling, Session, Timings};
 pub use infer_kernels::Isa;
 pub use infer_loaders::Fault;
+pub use score::{Endings, Likelihood, ScoredToken};
 pub use stop::{StopScanner, StopStrings};
 pub use text_model::{Completion, FinishReason, GenerateOptions, Observer, TextModel};
 

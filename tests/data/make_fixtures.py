@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from recorder import checkpoints, kinds, samplers, text
+from recorder import checkpoints, kinds, samplers, scores, text
 
 
 def main():
@@ -35,6 +35,9 @@ def main():
         if args.only in name:
             folder = args.out / name
             report(name, folder, make(folder, args.seed_offset))
+    if args.only in "scores":
+        scores.record(args.out / "checkpoints", args.out / "scores")
+        report("scores", args.out / "scores", {})
     if args.only in "samplers":
         samplers.record(args.out / "samplers", args.seed_offset)
         report("samplers", args.out / "samplers", {})

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use infer::{Completion, FinishReason, GenerateOptions, Observer, StopStrings, TextModel};
+use infer::{Choice, Completion, FinishReason, GenerateOptions, Observer, StopStrings, TextModel};
 use infer_engine::MemoryPlan;
 
 use crate::args::{EngineArgs, GenerateArgs, ModelArgs};
@@ -15,7 +15,7 @@ use crate::report::{self, Failure};
 use crate::resources::{self, Memory};
 use crate::{commands, prompt};
 
-use super::{grammar, sampling};
+use super::{grammar, sampling, score};
 
 /// Runs the command.
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
@@ -60,7 +60,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         stop: args.stop.clone(),
         banned: args.ban.clone(),
         grammar,
-        n_logprobs: None,
+        n_logprobs: args.logprobs,
         ignore_eos: args.ignore_eos,
     };
 
@@ -68,6 +68,12 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let completion = model.generate_ids(&ids, &options, &mut screen);
     screen.finish()?;
     let completion = completion?;
+    for Choice { token, logprobs } in &screen.choices {
+        if let Some(logprobs) = logprobs {
+            let piece = model.tokenizer().piece(*token).unwrap_or_default();
+            report::note(&format!("logprob: {:>9.4}  {piece:?}  {}", logprobs.logprob, score::top(&model, &logprobs.top)));
+        }
+    }
     let max_seq_len = model.model().config().max_seq_len;
     if completion.finish == FinishReason::Context && plan.ctx_size < max_seq_len && args.ctx_size.is_none() {
         report::warn(&format!("the text fills the {} tokens that memory allows of the model's {max_seq_len}", plan.ctx_size));
@@ -152,6 +158,8 @@ struct Screen {
     is_terminal: bool,
     // Whether the last line of the text is still open.
     open_line: bool,
+    // Tokens with their log-probabilities, where these are asked for.
+    choices: Vec<Choice>,
     failure: Option<Failure>,
 }
 
@@ -162,6 +170,7 @@ impl Screen {
             progress: Progress::new("reading the prompt"),
             is_terminal: io::stdout().is_terminal(),
             open_line: false,
+            choices: Vec::new(),
             failure: None,
         }
     }
@@ -200,6 +209,12 @@ impl Observer for Screen {
                 self.failure = Some(failure);
                 ControlFlow::Break(())
             }
+        }
+    }
+
+    fn token(&mut self, choice: &Choice) {
+        if choice.logprobs.is_some() {
+            self.choices.push(choice.clone());
         }
     }
 

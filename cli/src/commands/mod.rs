@@ -12,6 +12,7 @@ mod inspect;
 mod prompt;
 pub mod quantize;
 mod sampling;
+mod score;
 mod tokenize;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Prompt(args)) => prompt::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Quantize(args)) => quantize::run(args),
+        Some(Command::Score(args)) => score::run(args),
         Some(Command::Tokenize(args)) => tokenize::run(args),
         Some(Command::Detokenize(args)) => detokenize::run(args),
     }
