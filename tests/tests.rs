@@ -27,6 +27,9 @@ mod tokenizers;
 // Chat templates, injection, chats through the binary.
 mod chat;
 
+// `infer chat` with signals, on a terminal, and its commands.
+mod conversation;
+
 // GGUF files: blocks, models, tokenizers.
 mod gguf;
 

@@ -1,8 +1,9 @@
 //! Ctrl-C and termination: the process ends with exit code 130 at once, whatever it is doing, with the terminal as it was found.
 //!
-//! `infer chat` alone asks for the answer to be stopped instead. Elsewhere deliberately no flag that loops would poll: a page fault in a mapped file or a long matrix product polls nothing. That is safe
-//! because nothing needs an orderly end: standard output is flushed after each piece of text, and a file that is being written, which has
-//! another name until it is whole, is removed.
+//! `infer chat` alone asks for the answer to be stopped instead. Elsewhere deliberately no flag that loops would poll: a page fault in a
+//! mapped file or a long matrix product polls nothing. That is safe because nothing needs an orderly end: standard output is flushed after
+//! each piece of text, a file that is being written, which has another name until it is whole, is removed, and a terminal that was set to
+//! edit a line is put back.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub fn install() {
         if let Some(path) = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = std::fs::remove_file(path);
         }
+        restore_terminal();
         std::process::exit(STATUS);
     });
     if let Err(error) = installed {
@@ -49,6 +51,36 @@ pub fn bar_is_shown(shown: bool) {
 /// Names the file that Ctrl-C removes, or none.
 pub fn remove_at_exit(path: Option<PathBuf>) {
     *UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner) = path;
+}
+
+/// The modes of the terminal while a line is edited on it, as they were before.
+#[cfg(unix)]
+static MODES: Mutex<Option<rustix::termios::Termios>> = Mutex::new(None);
+
+/// Calls `edit`, which sets the terminal to edit a line on it; should the process be ended meanwhile, the terminal is put back.
+#[cfg(unix)]
+pub fn while_editing<T>(edit: impl FnOnce() -> T) -> T {
+    let keep = |modes| *MODES.lock().unwrap_or_else(PoisonError::into_inner) = modes;
+    keep(rustix::termios::tcgetattr(std::io::stdin()).ok());
+    let value = edit();
+    keep(None);
+    value
+}
+
+/// Calls `edit`.
+#[cfg(not(unix))]
+pub fn while_editing<T>(edit: impl FnOnce() -> T) -> T {
+    edit()
+}
+
+/// Puts the terminal back, where a line is edited on it.
+fn restore_terminal() {
+    #[cfg(unix)]
+    if let Some(modes) = MODES.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, &modes);
+        // Ends what the editor began: pastes in brackets, and a line.
+        let _ = std::io::stderr().write_all(b"\x1b[?2004l\r\n");
+    }
 }
 
 /// Calls `answer` with Ctrl-C stopping it and not the process; see [`is_stopped`].

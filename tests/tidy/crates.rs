@@ -37,6 +37,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("indicatif", &["cli/src/"]),
     // What a grammar allows next; its token trie comes with it.
     ("llguidance", &["cli/src/grammar.rs"]),
+    ("rustix", &["cli/src/interrupt.rs"]),
     ("rustyline", &["cli/src/commands/chat/"]),
     // For tests, benches and fuzzing alone.
     ("criterion", &[]),

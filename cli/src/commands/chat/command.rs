@@ -12,9 +12,10 @@ pub const HELP: &str = "\
 /save FILE      write the conversation as JSON
 /load FILE      go on with a conversation that was written so
 /stats          tokens and times of the last answer
-/set [NAME X]   show the settings, or change one: temperature, top-k, top-p, min-p, repeat-penalty, seed, max-tokens
+/set [NAME X]   show the settings, or change one of them
 /exit           leave; so does Ctrl-D
-A line that ends with \\ goes on in the next. Ctrl-C stops an answer. // begins a message with a slash.
+A line that ends with \\ goes on in the next; so does a pasted one. Ctrl-C stops an answer.
+// begins a message with a slash.
 ";
 
 /// A line of a chat.

@@ -7,6 +7,7 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
+use crate::interrupt;
 use crate::report::Failure;
 
 /// The longest line that is read, in bytes.
@@ -65,7 +66,7 @@ impl Input {
 
     fn line(&mut self, prompt: &str) -> Result<Option<String>, Failure> {
         match self {
-            Input::Terminal(editor) => match editor.readline(prompt) {
+            Input::Terminal(editor) => match interrupt::while_editing(|| editor.readline(prompt)) {
                 Ok(line) => Ok(Some(line)),
                 // An empty message: the line so far is dropped, and the next begins.
                 Err(ReadlineError::Interrupted) => Ok(Some(String::new())),

@@ -196,8 +196,8 @@ impl Chat<'_> {
         let s = self.sampling();
         let max = self.options.max_tokens.map_or("none".to_string(), |max| max.to_string());
         format!(
-            "temperature {}  top-k {}  top-p {}  min-p {}  repeat-penalty {}  seed {}  max-tokens {max}",
-            s.temperature, s.top_k, s.top_p, s.min_p, s.repetition_penalty, s.seed
+            "temperature {}  top-k {}  top-p {}  min-p {}  typical-p {}  repeat-penalty {}  dry-multiplier {}  seed {}  max-tokens {max}",
+            s.temperature, s.top_k, s.top_p, s.min_p, s.typical_p, s.repetition_penalty, s.dry.multiplier, s.seed
         )
     }
 
@@ -212,6 +212,8 @@ impl Chat<'_> {
             "top-k" => sampling.top_k = count()?,
             "top-p" => sampling.top_p = number()?,
             "min-p" => sampling.min_p = number()?,
+            "typical-p" => sampling.typical_p = number()?,
+            "dry-multiplier" => sampling.dry.multiplier = number()?,
             "repeat-penalty" => sampling.repetition_penalty = number()?,
             "seed" => sampling.seed = value.parse().map_err(|_| wrong("a whole number"))?,
             "max-tokens" => self.options.max_tokens = Some(count()?),
