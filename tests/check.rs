@@ -300,5 +300,5 @@ fn published_references_can_be_listed() {
 #[test]
 fn something_must_be_compared_with() {
     let line = infer(["check", "--model"]).args([checkpoint(MODEL)]).fails(2);
-    assert_eq!(line, "infer check: expected --reference FILE or --published, found neither");
+    assert_eq!(line, "infer check: expected --reference FILE, --published or --against MODEL, found none");
 }

@@ -331,3 +331,39 @@ fn a_full_disk_is_a_lack_of_resources_and_keeps_nothing() {
     assert_eq!(output.status.code(), Some(3), "{said}{}", String::from_utf8_lossy(&output.stdout));
     assert!(said.contains("m.gguf: expected to write the file, found: No space left"), "{said}");
 }
+
+#[test]
+fn a_file_is_held_against_its_original() {
+    let dir = wide_model(&checkpoint("text-bpe"));
+    let against = |to: &str, more: &[&str]| {
+        let file = quantize(dir.root(), to, &dir.path("m.gguf"));
+        infer(["check", "--against"]).args([dir.root()]).args(["--model"]).args([&file]).args(more)
+    };
+    let text = "Once upon a time there was a little fox. It ran over the hills, and nobody saw it again.";
+    let measured = |to: &str| against(to, &["--json", "--compute", "f32", "--text", text]).json();
+    let same = measured("f32");
+    assert_eq!((same["weights_nmse"].as_f64(), same["text"]["mean_kl"].as_f64()), (Some(0.0), Some(0.0)), "{same}");
+    assert_eq!(same["text"]["top1_agreement"].as_f64(), Some(1.0));
+    let number = |json: &serde_json::Value, pointer: &str| json.pointer(pointer).unwrap().as_f64().unwrap();
+    let mut before = 0.0;
+    for to in ["q8_0", "q6_k", "q5_k_m", "q4_k_m"] {
+        let json = measured(to);
+        assert_eq!(json["tensors"].as_array().unwrap().len(), opened(dir.root()).n_tensors());
+        let (nmse, kl) = (number(&json, "/weights_nmse"), number(&json, "/text/mean_kl"));
+        assert!(nmse > before && kl > 0.0 && kl <= number(&json, "/text/max_kl"), "{to}: {json}");
+        assert!(number(&json, "/weight_bytes") < number(&json, "/original_weight_bytes"));
+        assert!(number(&json, "/text/prefill_ts") > 0.0 && number(&json, "/text/original_decode_ts") > 0.0, "{json}");
+        assert_eq!(number(&json, "/text/original_perplexity"), number(&same, "/text/perplexity"), "{to}");
+        before = nmse;
+    }
+    let table = against("q4_k_m", &["--text", text]).succeeds();
+    assert!(table.contains("mean KL(original || model)") && table.contains("F32 as Q4_K"), "{table}");
+    let weights_only = against("q4_k_m", &["--json"]).json();
+    assert!(weights_only["text"].is_null());
+    assert!(against("q4_k_m", &["--text", text, "--max-kl", "1e-9"]).run().status.code() == Some(1));
+    against("q4_k_m", &["--text", text, "--max-kl", "10"]).succeeds();
+    assert!(against("f32", &["--text", ""]).fails(2).starts_with("text: expected at least 2 tokens"));
+    let other = infer(["check", "--against"]).args([checkpoint("llama-gqa")]).args(["--model"]).args([dir.root()]).fails(2);
+    assert!(other.contains("expected shape [") && other.contains("as in the original"), "{other}");
+    assert!(infer(["check", "--text", "x", "--model"]).args([dir.root()]).fails(2).contains("--against"));
+}

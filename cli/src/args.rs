@@ -47,6 +47,7 @@ Examples:
   infer check --model ./SmolLM2-135M --reference logits.safetensors --compute f32
   infer check --model ./Qwen2-0.5B --published
   infer check --published list
+  infer check --model q4_k_m.gguf --against ./SmolLM2-135M --text-file notes.txt
 
 Reference file (safetensors):
   input_ids   int64, [n]
@@ -57,7 +58,8 @@ The check passes (exit code 0, else 1) when
   in f32 arithmetic:   no logit differs by more than 1e-3, and every top-1 token and the
                        greedy continuation are the same
   in bf16 arithmetic:  the normalised mean squared error is at most 1e-4
-  with --published:    one published variant is met within its tolerance";
+  with --published:    one published variant is met within its tolerance
+  with --max-kl:       the mean divergence from the other model is no more";
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
@@ -445,6 +447,20 @@ pub struct CheckArgs {
     /// Compare with published logits: NAME, a .json file, `list`, or by default those that fit the model
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", help_heading = "Reference")]
     pub published: Option<String>,
+    /// Compare with another model of the same shape: the weights, and on a text the next token's probabilities and the speed
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["reference", "published"], help_heading = "Reference")]
+    pub against: Option<PathBuf>,
+    /// Text on which two models are compared
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, requires = "against", conflicts_with = "text_file")]
+    #[arg(help_heading = "Reference")]
+    pub text: Option<OsString>,
+    /// Read that text from a file, or from standard input with -
+    #[arg(long, value_name = "FILE", requires = "against", help_heading = "Reference")]
+    pub text_file: Option<PathBuf>,
+    /// Fail if the mean KL divergence from the other model exceeds X nats
+    #[arg(long, value_name = "X", value_parser = positive_number, requires = "against", allow_negative_numbers = true)]
+    #[arg(help_heading = "Reference")]
+    pub max_kl: Option<f64>,
     /// Print one JSON object
     #[arg(long, help_heading = "Reference")]
     pub json: bool,
@@ -644,6 +660,10 @@ fn probe_seconds(text: &str) -> Result<f64, &'static str> {
 
 fn bench_format(text: &str) -> Result<Format, &'static str> {
     Format::parse(text).ok_or("expected md, json, jsonl or csv")
+}
+
+fn positive_number(text: &str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|x: &f64| x.is_finite() && *x >= 0.0).ok_or("expected a number, 0 or more")
 }
 
 fn file_type(text: &str) -> Result<FileType, String> {

@@ -129,6 +129,11 @@ fn nmse(square_err: f64, square_ref: f64) -> f64 {
     if square_err == 0.0 { 0.0 } else { square_err / square_ref }
 }
 
+/// The logarithm of the probability that logits give one token.
+pub fn log_probability(logits: &[f32], token: usize) -> f64 {
+    logits.get(token).map_or(f64::NEG_INFINITY, |&logit| f64::from(logit) - log_sum_exp(logits))
+}
+
 fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     max + logits.iter().map(|&l| (f64::from(l) - max).exp()).sum::<f64>().ln()

@@ -1,7 +1,8 @@
-//! `infer check`: logits against a reference file or against published values. Exit code 0 within the thresholds, 1 beyond.
+//! `infer check`: logits against a reference file, published values or another model. Exit code 0 within the thresholds, 1 beyond.
 //!
-//! Neither needs a tokenizer: the references give token ids.
+//! References give token ids, so no tokenizer is needed but to compare two models on a text.
 
+mod against;
 mod published;
 mod reference;
 
@@ -20,11 +21,14 @@ const MAX_LOGITS: usize = 64 << 20;
 
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
+    if let Some(original) = &args.against {
+        return against::run(args, original);
+    }
     match (&args.reference, &args.published) {
         (Some(file), _) => reference::run(args, file),
         (None, Some(name)) if name == "list" => published::list(args.json),
         (None, Some(name)) => published::run(args, name),
-        (None, None) => Err(Failure::input("infer check: expected --reference FILE or --published, found neither")),
+        (None, None) => Err(Failure::input("infer check: expected --reference FILE, --published or --against MODEL, found none")),
     }
 }
 
