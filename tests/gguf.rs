@@ -233,6 +233,14 @@ fn rope_factors_divide_the_frequencies() {
     assert_same_logits(&twin.write("m.gguf", scaled.bytes()), twin.root(), &IDS, &MAPPED);
 }
 
+/// llama.cpp reads no window for these architectures, so neither is one followed here: beyond 4 tokens it would show.
+#[test]
+fn a_sliding_window_of_a_llama_file_is_passed_over() {
+    let (mut gguf, twin) = twins(&[DType::F32]);
+    gguf.u32("llama.attention.sliding_window", 4);
+    assert_same_logits(&twin.write("m.gguf", gguf.bytes()), twin.root(), &IDS, &MAPPED);
+}
+
 /// SentencePiece's kind: three control tokens, the 256 bytes, and a few pieces with scores.
 pub fn add_scored_vocabulary(gguf: &mut GgufFile) {
     let bytes = (0..256).map(|byte| (format!("<0x{byte:02X}>"), 0.0, 6));

@@ -124,6 +124,7 @@ pub(super) fn config(path: &Path, values: &Values, facts: Facts) -> Result<Metad
     }
     fields.insert("attention_bias".to_owned(), json!(facts.has_attention_bias));
     fields.insert("mlp_bias".to_owned(), json!(facts.has_mlp_bias));
+    // llama.cpp reads `attention.sliding_window` for none of these architectures, Mistral's files (`llama`) among them: all layers see all.
     fields.insert("use_sliding_window".to_owned(), json!(false));
     if let Some(bos_id) = facts.bos_id {
         fields.insert("bos_token_id".to_owned(), json!(bos_id));
