@@ -127,6 +127,32 @@ fn a_generation_tells_log_probabilities() {
 }
 
 #[test]
+fn a_generation_is_one_json_object_where_that_is_asked_for() {
+    let model = checkpoint(recorded()["model"].as_str().unwrap());
+    let run = |args: &[&str]| {
+        infer(["--prompt", "The sea", "--temperature", "0", "--compute", "f32", "--model"]).args([&model]).args(args)
+    };
+    let plain = run(&["-n", "12", "--ignore-eos"]).succeeds();
+    let found = run(&["-n", "12", "--ignore-eos", "--json", "--logprobs", "2"]).json();
+    assert_eq!(
+        (found["text"].as_str(), &found["finish"], &found["whole"]),
+        (Some(plain.as_str()), &"max_tokens".into(), &true.into())
+    );
+    let tokens = found["tokens"].as_array().unwrap();
+    assert_eq!((tokens.len(), found["generated_tokens"].as_u64()), (12, Some(12)));
+    assert!(
+        tokens.iter().all(|token| token["logprob"] == token["top"][0]["logprob"] && token["top"].as_array().unwrap().len() == 2)
+    );
+    let stop: String = plain.chars().skip(4).take(2).collect();
+    let found = run(&["-n", "12", "--ignore-eos", "--json", "--stop", &stop]).json();
+    assert_eq!((&found["finish"], &found["stop"], found.get("tokens")), (&"stop".into(), &stop.as_str().into(), None));
+    let output = run(&["-n", "3", "--json", "--regex", "[a-z]{30}"]).run();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &found["whole"]), (Some(1), &false.into()));
+    assert_eq!(run(&["--json", "--regex", "abc"]).json()["finish"], "complete");
+}
+
+#[test]
 fn bad_input_is_refused_in_one_line() {
     let dir = Dir::new();
     for (content, expected) in [

@@ -181,7 +181,10 @@ pub struct GenerateArgs {
     /// Print timings and memory to standard error at the end
     #[arg(long, help_heading = "Input and output")]
     pub stats: bool,
-    /// Print each token's log-probability and the N likeliest tokens of its place to standard error at the end
+    /// Print one JSON object at the end instead of the text as it comes: text, why it ended, tokens, times
+    #[arg(long, conflicts_with = "echo", help_heading = "Input and output")]
+    pub json: bool,
+    /// Tell each token's log-probability and the N likeliest tokens of its place, at the end on standard error or with --json
     #[arg(long, value_name = "N", value_parser = saturating_count, allow_negative_numbers = true)]
     #[arg(help_heading = "Input and output")]
     pub logprobs: Option<usize>,

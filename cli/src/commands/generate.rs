@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use infer::{Choice, Completion, FinishReason, GenerateOptions, Observer, StopStrings, TextModel};
 use infer_engine::MemoryPlan;
+use serde_json::{Value, json};
 
 use crate::args::{EngineArgs, GenerateArgs, ModelArgs};
 use crate::budget::Needs;
@@ -64,14 +65,18 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         ignore_eos: args.ignore_eos,
     };
 
-    let mut screen = Screen::new(args.echo.then_some(text));
+    let mut screen = Screen::new(args.echo.then_some(text), args.json);
     let completion = model.generate_ids(&ids, &options, &mut screen);
     screen.finish()?;
     let completion = completion?;
-    for Choice { token, logprobs } in &screen.choices {
-        if let Some(logprobs) = logprobs {
-            let piece = model.tokenizer().piece(*token).unwrap_or_default();
-            report::note(&format!("logprob: {:>9.4}  {piece:?}  {}", logprobs.logprob, score::top(&model, &logprobs.top)));
+    if args.json {
+        print_json(&model, &completion, &screen)?;
+    } else {
+        for Choice { token, logprobs } in &screen.choices {
+            if let Some(logprobs) = logprobs {
+                let piece = model.tokenizer().piece(*token).unwrap_or_default();
+                report::note(&format!("logprob: {:>9.4}  {piece:?}  {}", logprobs.logprob, score::top(&model, &logprobs.top)));
+            }
         }
     }
     let max_seq_len = model.model().config().max_seq_len;
@@ -150,6 +155,32 @@ fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, load_tim
     ));
 }
 
+fn print_json(model: &TextModel, completion: &Completion, screen: &Screen) -> Result<(), Failure> {
+    let (finish, stop) = match &completion.finish {
+        FinishReason::Eos(id) => ("eos", json!(id)),
+        FinishReason::Complete => ("complete", Value::Null),
+        FinishReason::Stop(stop) => ("stop", json!(stop)),
+        FinishReason::MaxTokens => ("max_tokens", Value::Null),
+        FinishReason::Context => ("context", Value::Null),
+        FinishReason::Cancelled => ("cancelled", Value::Null),
+    };
+    let timings = &completion.timings;
+    let mut object = json!({
+        "text": screen.collected,
+        "finish": finish,
+        "stop": stop,
+        "whole": completion.is_whole,
+        "prompt_tokens": timings.prompt_tokens,
+        "generated_tokens": timings.generated_tokens,
+        "prompt_seconds": timings.prompt_time.as_secs_f64(),
+        "decode_seconds": timings.decode_time.as_secs_f64(),
+    });
+    if !screen.choices.is_empty() {
+        object["tokens"] = screen.choices.iter().map(|c| score::token_json(model, c.token, c.logprobs.as_ref())).collect();
+    }
+    report::print_json(&object)
+}
+
 /// Standard output, and the progress bar that is there until the first text.
 struct Screen {
     progress: Progress,
@@ -158,18 +189,21 @@ struct Screen {
     is_terminal: bool,
     // Whether the last line of the text is still open.
     open_line: bool,
+    // The text, where it is not to be shown as it comes.
+    collected: Option<String>,
     // Tokens with their log-probabilities, where these are asked for.
     choices: Vec<Choice>,
     failure: Option<Failure>,
 }
 
 impl Screen {
-    fn new(echo: Option<String>) -> Screen {
+    fn new(echo: Option<String>, collects: bool) -> Screen {
         Screen {
             echo,
             progress: Progress::new("reading the prompt"),
             is_terminal: io::stdout().is_terminal(),
             open_line: false,
+            collected: collects.then(String::new),
             choices: Vec::new(),
             failure: None,
         }
@@ -177,6 +211,10 @@ impl Screen {
 
     fn write(&mut self, text: &str) -> Result<(), Failure> {
         self.progress.finish();
+        if let Some(collected) = &mut self.collected {
+            collected.push_str(text);
+            return Ok(());
+        }
         if let Some(last) = text.chars().next_back() {
             self.open_line = last != '\n';
         }

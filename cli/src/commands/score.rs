@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use infer::{Likelihood, ScoredToken, TextModel};
+use infer::{Likelihood, Logprobs, ScoredToken, TextModel};
 use serde_json::{Value, json};
 
 use crate::args::ScoreArgs;
@@ -26,11 +26,14 @@ pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
     commands::check_tensors(&args.engine, &checkpoint)?;
     let model = TextModel::new(checkpoint, &commands::model_options(&args.engine))?;
     commands::print_warnings(model.checkpoint(), model.model());
-    let plan = generate::plan_memory(&args.model, &args.engine, args.ctx_size, &model, 1)?;
+    let ids = if questions.is_some() { Vec::new() } else { model.tokenize(&text)? };
+    // The rows of the largest pass; the text itself may be longer than the context.
+    let most = args.ctx_size.filter(|&n| n > 0).unwrap_or(model.model().config().max_seq_len);
+    let n_rows = if questions.is_some() { args.engine.prefill_chunk.get() } else { ids.len() };
+    let plan = generate::plan_memory(&args.model, &args.engine, args.ctx_size, &model, n_rows.min(most.saturating_sub(1)))?;
     if let Some(questions) = questions {
         return choose(args, &model, &questions, plan.ctx_size);
     }
-    let ids = model.tokenize(&text)?;
     if ids.len() < 2 {
         return Err(Failure::input(format!("text: expected at least two tokens, found {}", ids.len())));
     }
@@ -52,7 +55,7 @@ fn tokens(args: &ScoreArgs, model: &TextModel, ids: &[u32], n_bytes: usize) -> R
     scored.iter().filter_map(|token| token.logprobs.as_ref()).for_each(|logprobs| total.push(logprobs.logprob));
     if args.json {
         let mut object = summary(&total, ids.len(), n_bytes);
-        object["tokens"] = scored.iter().map(|token| token_json(model, token)).collect();
+        object["tokens"] = scored.iter().map(|token| token_json(model, token.id, token.logprobs.as_ref())).collect();
         return report::print_json(&object);
     }
     let rows: Vec<Vec<String>> = scored.iter().enumerate().map(|(index, token)| row(model, index, token)).collect();
@@ -110,12 +113,13 @@ fn piece(model: &TextModel, id: u32) -> String {
     model.tokenizer().piece(id).unwrap_or_default()
 }
 
-fn token_json(model: &TextModel, token: &ScoredToken) -> Value {
+/// A token with its log-probability and alternatives.
+pub(super) fn token_json(model: &TextModel, id: u32, logprobs: Option<&Logprobs>) -> Value {
     let one = |id: u32, logprob: f64| json!({ "id": id, "piece": piece(model, id), "logprob": logprob });
-    match &token.logprobs {
-        None => json!({ "id": token.id, "piece": piece(model, token.id), "logprob": null }),
+    match logprobs {
+        None => json!({ "id": id, "piece": piece(model, id), "logprob": null }),
         Some(logprobs) => {
-            let mut object = one(token.id, logprobs.logprob);
+            let mut object = one(id, logprobs.logprob);
             object["top"] = logprobs.top.iter().map(|&(id, logprob)| one(id, logprob)).collect();
             object
         }
