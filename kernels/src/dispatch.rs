@@ -11,6 +11,7 @@ use half::bf16;
 use crate::arch;
 use crate::dtype::DType;
 use crate::generic::attention::{Chunk, Running};
+use crate::generic::int8::{INT8_BLOCK, Int8Rows};
 use crate::generic::probe::{Arithmetic, Probes, READ_WAYS};
 use crate::view::MatMut;
 
@@ -100,6 +101,8 @@ pub enum Activations<'a> {
     F32(&'a [f32]),
     /// Rounded to bf16 once; products and sums are f32. Only where [`Kernels::has_bf16_dot`].
     Bf16(&'a [bf16]),
+    /// Rounded to bytes by blocks once; sums of a block are exact, scaled sums are f32. Only where [`Kernels::has_int8_dot`].
+    Int8(Int8Rows<'a>),
 }
 
 impl Activations<'_> {
@@ -108,6 +111,7 @@ impl Activations<'_> {
         match self {
             Activations::F32(x) => x.len(),
             Activations::Bf16(x) => x.len(),
+            Activations::Int8(x) => x.q.len(),
         }
     }
 
@@ -120,12 +124,15 @@ impl Activations<'_> {
 pub(crate) type MatmulF32 = unsafe fn(&[u8], &[f32], usize, MatMut<'_>, &mut [f32]);
 pub(crate) type MatmulBf16 = unsafe fn(&[u8], &[bf16], usize, MatMut<'_>, &mut [f32]);
 
+pub(crate) type MatmulInt8 = unsafe fn(&[u8], Int8Rows<'_>, usize, MatMut<'_>);
+
 /// The kernels of one ISA.
 #[derive(Clone, Copy)]
 pub struct Kernels {
     pub(crate) isa: Isa,
     pub(crate) matmul_f32: [MatmulF32; DType::COUNT],
     pub(crate) matmul_bf16: [Option<MatmulBf16>; DType::COUNT],
+    pub(crate) matmul_int8: [Option<MatmulInt8>; DType::COUNT],
     pub(crate) rmsnorm: unsafe fn(&mut [f32], &[f32], f32),
     pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
@@ -162,6 +169,18 @@ impl Kernels {
         self.matmul_bf16[dtype as usize].is_some()
     }
 
+    /// Whether weights of this format are multiplied by int8 activations natively.
+    pub fn has_int8_dot(&self, dtype: DType) -> bool {
+        self.matmul_int8[dtype as usize].is_some()
+    }
+
+    /// Adds the product of weights of one format with int8 activations.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 rungs override a format so far"))]
+    pub(crate) const fn with_matmul_int8(mut self, dtype: DType, kernel: MatmulInt8) -> Kernels {
+        self.matmul_int8[dtype as usize] = Some(kernel);
+        self
+    }
+
     /// Adds the product of weights of one format with bf16 activations.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 rungs override a format so far"))]
     pub(crate) const fn with_matmul_bf16(mut self, dtype: DType, kernel: MatmulBf16) -> Kernels {
@@ -187,6 +206,11 @@ impl Kernels {
                 Activations::Bf16(x) => {
                     let matmul = self.matmul_bf16[dtype as usize].expect("bf16 activations where the ISA multiplies them");
                     matmul(w, x, k, out, scratch)
+                }
+                Activations::Int8(x) => {
+                    assert_eq!(x.scales.len() * INT8_BLOCK, x.q.len(), "scales of int8 activations");
+                    let matmul = self.matmul_int8[dtype as usize].expect("int8 activations where the ISA multiplies them");
+                    matmul(w, x, k, out)
                 }
             }
         }

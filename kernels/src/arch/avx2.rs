@@ -7,10 +7,12 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::block::{Block, Element, cast};
+use crate::arch::x86_int8::{self, Bytes, Codes};
+use crate::block::{Block, Element, Q4_0, Q8_0, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Running};
+use crate::generic::int8::Int8Rows;
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
@@ -22,13 +24,16 @@ pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx2,
     matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     matmul_bf16: [None; DType::COUNT],
+    matmul_int8: [None; DType::COUNT],
     rmsnorm,
     rope,
     swiglu,
     add,
     attend,
     probes: PROBES,
-};
+}
+.with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
+.with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>);
 
 /// What the machine can do with these vectors.
 pub(crate) const PROBES: Probes = Probes {
@@ -232,4 +237,23 @@ unsafe fn multiply_adds_f32(rounds: usize) {
 unsafe fn read<const STREAMS: usize, const PREFETCH: usize>(data: &[f32]) {
     // SAFETY: this function has the features.
     unsafe { probe::read::<__m256, STREAMS, PREFETCH>(data) }
+}
+
+/// Products of bytes, added by twos to 16 bits and by fours to 32.
+struct Maddubs;
+
+// SAFETY: the intrinsics need AVX2, which the trait's contract asks of the caller.
+unsafe impl Bytes for Maddubs {
+    #[inline(always)]
+    unsafe fn dot(w: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)) }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn matmul_int8<B: Codes>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>) {
+    let w = cast::<B>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { x86_int8::matmul::<Maddubs, B, 2, 4>(w, x, k, &mut out) }
 }

@@ -7,6 +7,7 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use crate::arch::avx2;
 use crate::block::{Block, Element, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
@@ -22,6 +23,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx512,
     matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     matmul_bf16: [None; DType::COUNT],
+    matmul_int8: avx2::KERNELS.matmul_int8,
     rmsnorm,
     rope,
     swiglu,
@@ -40,7 +42,7 @@ pub(crate) const PROBES: Probes = Probes {
 
 /// Whether this CPU, and the system on it, can run the kernels of this file.
 pub(crate) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f")
+    avx2::is_available() && is_x86_feature_detected!("avx512f")
 }
 
 // SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller; loads and stores are the

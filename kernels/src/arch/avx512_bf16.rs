@@ -8,15 +8,19 @@ use core::arch::x86_64::*;
 use half::bf16;
 
 use crate::arch::avx512;
-use crate::block::cast;
+use crate::arch::x86_int8::{self, Bytes, Codes};
+use crate::block::{Q4_0, Q8_0, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::DType;
+use crate::generic::int8::Int8Rows;
 use crate::generic::matmul::{Dot, matmul};
 use crate::generic::probe::{Instruction, MultiplyAdds, Probes, multiply_adds};
 use crate::view::MatMut;
 
-pub(crate) const KERNELS: Kernels =
-    Kernels { isa: Isa::Avx512Bf16, probes: PROBES, ..avx512::KERNELS }.with_matmul_bf16(DType::BF16, matmul_bf16_bf16);
+pub(crate) const KERNELS: Kernels = Kernels { isa: Isa::Avx512Bf16, probes: PROBES, ..avx512::KERNELS }
+    .with_matmul_bf16(DType::BF16, matmul_bf16_bf16)
+    .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
+    .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>);
 
 /// Accumulators of a probe: with two operands they leave registers to spare.
 const N: usize = 24;
@@ -34,6 +38,7 @@ pub(crate) fn is_available() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512bf16")
         && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx512vl")
 }
 
 /// 32 bf16 pairs at a time, both sides as they lie in memory.
@@ -114,7 +119,7 @@ unsafe impl Instruction for Dpbf16 {
     }
 }
 
-/// 64 pairs of u8 and i8, added by fours to 16 i32 lanes. So far a probe; products of integers are to come.
+/// 64 pairs of u8 and i8, added by fours to 16 i32 lanes: the probe. Products take 32 pairs, a block of weights.
 struct Dpbusd;
 
 // SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller.
@@ -152,4 +157,20 @@ unsafe fn multiply_adds_bf16(rounds: usize) {
 unsafe fn multiply_adds_int8(rounds: usize) {
     // SAFETY: this function has the features.
     unsafe { multiply_adds::<Dpbusd, N>(rounds) }
+}
+
+// SAFETY: the intrinsics need AVX-512 VNNI and VL, which the trait's contract asks of the caller.
+unsafe impl Bytes for Dpbusd {
+    #[inline(always)]
+    unsafe fn dot(w: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_dpbusd_epi32(_mm256_setzero_si256(), w, x) }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl,avx512vnni")]
+unsafe fn matmul_int8<B: Codes>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>) {
+    let w = cast::<B>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { x86_int8::matmul::<Dpbusd, B, 4, 4>(w, x, k, &mut out) }
 }

@@ -21,6 +21,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Portable,
     matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     matmul_bf16: [None; DType::COUNT],
+    matmul_int8: [None; DType::COUNT],
     rmsnorm,
     rope,
     swiglu,

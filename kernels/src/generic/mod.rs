@@ -6,6 +6,7 @@
 pub(crate) mod attention;
 pub(crate) mod elementwise;
 pub(crate) mod exp;
+pub(crate) mod int8;
 pub(crate) mod matmul;
 pub(crate) mod matmul_blocks;
 pub(crate) mod probe;
