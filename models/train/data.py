@@ -15,7 +15,7 @@ from stories import HELD_OUT, conversation, story
 from tokenizer import BEGIN_OF_TEXT, CONTEXT, END_HEADER, END_OF_TEXT, END_OF_TURN, START_HEADER
 
 SHARE_OF_PLAIN_STORIES = 0.4  # the others are conversations
-DOCUMENTS_PER_STEP = 32
+DOCUMENTS_PER_STEP = 24
 TOKENS_PER_BATCH = 2048  # of one forward pass, padding included
 NOT_LEARNED = -100  # what cross_entropy ignores
 

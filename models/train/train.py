@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+import attention
 import curve
 import tokenizer
 from data import NOT_LEARNED, Encoder, Steps, batches, held_out_documents
@@ -48,7 +49,7 @@ class Preset:
 
 PRESETS = {
     # Each row of each matrix is 256 or 512 long, so that every quantised format can hold it.
-    "stories": Preset(256, 6, 8, 4, 512, 5400, 150, 0.4, 3e-3, 300, 100),
+    "stories": Preset(256, 6, 4, 2, 512, 3200, 100, 0.35, 3e-3, 200, 50),
     "smoke": Preset(64, 2, 4, 2, 128, 60, 10, 0.4, 5e-3, 20, 20),
 }
 
@@ -67,7 +68,7 @@ def llama(preset, encoder, padding):
         bos_token_id=encoder.begin,
         eos_token_id=[encoder.end, encoder.end_of_turn],
         pad_token_id=padding,
-        attn_implementation="sdpa",
+        attn_implementation="causal",
     )
     model = LlamaForCausalLM(config)
     with torch.no_grad():  # the residual stream keeps its size, however deep the model (GPT-2, section 2.3)
@@ -86,12 +87,36 @@ def learning_rate(preset, step):
     return preset.learning_rate * min(1.0, left)
 
 
-def optimiser(model):
-    """AdamW; no decay on the norms' gains."""
-    matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
-    gains = [weight for weight in model.parameters() if weight.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": gains, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, betas=BETAS, eps=1e-8)
+class Optimiser:
+    """Muon (Jordan et al., 2024) for the matrices of the layers, AdamW for the embedding and the norms' gains.
+
+    Muon's updates are scaled to the size of AdamW's (Liu et al., 2025, section 2.2), so that both take the same learning rate. No decay on the
+    gains. With the same 20 steps' documents AdamW alone came to a loss of 5.8 and this to 5.2.
+    """
+
+    def __init__(self, model):
+        embeddings = [model.model.embed_tokens.weight]
+        gains = [weight for weight in model.parameters() if weight.dim() < 2]
+        matrices = [weight for weight in model.model.layers.parameters() if weight.dim() == 2]
+        groups = [{"params": embeddings, "weight_decay": WEIGHT_DECAY}, {"params": gains, "weight_decay": 0.0}]
+        self.parts = [
+            torch.optim.Muon(matrices, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(groups, betas=BETAS, eps=1e-8),
+        ]
+
+    def step(self, learning_rate):
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = learning_rate
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self):
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states):
+        for part, state in zip(self.parts, states):
+            part.load_state_dict(state)
 
 
 def sum_of_losses(model, ids, labels):
@@ -110,7 +135,7 @@ class Trainer:
         self.padding = self.encoder.tokenizer.token_to_id(tokenizer.PADDING)
         torch.manual_seed(SEED)
         self.model = llama(preset, self.encoder, self.padding).to(device)
-        self.optimiser = optimiser(self.model)
+        self.optimiser = Optimiser(self.model)
         self.step = 0
         self.seconds = 0.0
         self.training, self.held_out = [], []
@@ -158,10 +183,7 @@ class Trainer:
             total += loss.item()
             n_tokens += ids.numel()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.preset, self.step)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.step(learning_rate(self.preset, self.step))
         self.step += 1
         return total, n_tokens
 
@@ -227,6 +249,7 @@ def main():
     parser.add_argument("--threads", type=int, default=0, help="processor threads; 0: as many as PyTorch takes")
     args = parser.parse_args()
 
+    attention.register()
     if args.threads:
         torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
