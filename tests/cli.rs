@@ -192,8 +192,6 @@ fn bad_values_are_refused_by_flag() {
     for args in [&["--prompt", "x", "--temperature", "1e-45"][..], &["--prompt", "x", "--top-k", "99999999999999999999"]] {
         run(&["-n", "2"]).args(args).succeeds();
     }
-    let line = infer(["--prompt", "x"]).fails(2);
-    assert_eq!(line, "--model: expected a model folder or .safetensors file, found nothing (try 'infer --help')");
     assert!(infer(["--model", "/nonexistent\nfolder", "--prompt", "x"]).fails(2).contains("/nonexistent\\nfolder"));
     assert!(infer(["--promt", "x"]).fails(2).contains("--prompt"), "a typing error gets a hint");
     infer([&"x".repeat(5000)]).fails(2);
@@ -504,16 +502,17 @@ mod unix {
         for limit in ["-n 16", "-s 256"] {
             assert_same_text(&expected, &shell(&format!("ulimit {limit}; exec \"$0\" \"$@\""), &args).succeeds());
         }
-        // However little address space there is: the text, or a clean lack of resources.
+        // However little address space there is beside the program's own image (22 MB, 8 of them the built-in model, without which the
+        // kernel ends it): the text, or a clean lack of resources.
         #[cfg(target_os = "linux")]
-        for kib in [20_000, 30_000, 50_000, 100_000, 400_000] {
+        for kib in [28_000, 38_000, 58_000, 108_000, 408_000] {
             let output = shell(&format!("ulimit -v {kib}; exec \"$0\" \"$@\""), &args).run();
             let stderr = text(&output.stderr);
             match output.status.code() {
                 Some(0) => assert_same_text(&expected, &text(&output.stdout)),
                 Some(3) => assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1, "{kib}: {stderr}"),
                 // The loader of the system itself may have too little.
-                Some(127) if kib <= 30_000 => {}
+                Some(127) if kib <= 38_000 => {}
                 _ => panic!("{kib}: {}\n{stderr}", output.status),
             }
         }

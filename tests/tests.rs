@@ -21,6 +21,9 @@ mod fixtures;
 // Logits and greedy continuations against transformers'.
 mod golden;
 
+// The demonstration model in the program.
+mod built_in;
+
 // Tokens, text and streams against transformers'.
 mod tokenizers;
 

@@ -18,6 +18,7 @@ use crate::series::Series;
 
 const GENERATE_EXAMPLES: &str = "\
 Examples:
+  infer --prompt 'Once upon a time'        (the built-in demonstration model, a teller of children's stories)
   infer --model ./SmolLM2-135M --prompt 'The capital of France is' -n 32
   infer --model ./SmolLM2-135M --prompt-file notes.txt --temperature 0.8 --top-p 0.95 --stats
   git log -5 | infer --model ./SmolLM2-135M --prompt-file - --stop commit
@@ -363,7 +364,7 @@ pub struct SamplingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Folder in Hugging Face layout, or a .safetensors file beside its config.json
+    /// Folder in Hugging Face layout, a .safetensors file beside its config.json, or a .gguf file [default: the built-in model]
     #[arg(short = 'm', long, value_name = "PATH")]
     pub model: Option<PathBuf>,
     /// Read the weights into memory instead of mapping the file

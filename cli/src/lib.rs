@@ -21,6 +21,7 @@
 //! and uses what is public here.
 
 mod banned;
+mod built_in;
 mod defaults;
 mod error;
 mod grammar;
@@ -28,6 +29,7 @@ mod score;
 mod stop;
 mod text_model;
 
+pub use built_in::built_in_model;
 pub use error::Error;
 pub use grammar::Grammar;
 pub use infer_engine::{Choice, Compute, Logprobs, ModelOptions, Sampling, Session, Timings};

@@ -102,6 +102,13 @@ impl<F: FnMut(&str) -> ControlFlow<()>> Observer for F {
 }
 
 impl TextModel {
+    /// The demonstration model that is part of the program (feature `built-in-model`, on by default).
+    #[cfg(feature = "built-in-model")]
+    pub fn built_in(options: &ModelOptions) -> Result<TextModel, Error> {
+        let location = crate::built_in_model().expect("the feature is on");
+        TextModel::new(infer_loaders::open(location, &OpenOptions::default())?, options)
+    }
+
     /// Opens the model at `path`, a folder in Hugging Face layout or a `.safetensors` file with its `config.json` beside it. Weights
     /// are mapped and read in place.
     pub fn open(path: impl AsRef<Path>, options: &ModelOptions) -> Result<TextModel, Error> {

@@ -17,6 +17,7 @@ use crate::error::LoadError;
 use crate::extent::Extent;
 use crate::file::{exists, open_regular, read_exactly};
 use crate::gguf::{self, GgufValue, Vocabulary};
+use crate::location::Location;
 use crate::metadata::Metadata;
 use crate::mmap::Mapping;
 use crate::safetensors::{self, Entry, PREFIX_BYTES, TensorType};
@@ -27,6 +28,8 @@ use crate::tokenizer::Tokenizer;
 const SINGLE_FILE: &str = "model.safetensors";
 /// The list of weight files where there are several.
 const INDEX_FILE: &str = "model.safetensors.index.json";
+/// How the model's makers would generate; it may be missing.
+const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// How to open weight files.
 #[derive(Clone, Debug)]
@@ -42,11 +45,12 @@ impl Default for OpenOptions {
     }
 }
 
-/// A model on disk: its settings and its tensors.
+/// A model: its settings and its tensors.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    folder: PathBuf,
+    /// Where the files beside the weights are.
+    folder: Location,
     config: Metadata,
     generation_config: Option<Metadata>,
     files: Vec<Arc<WeightFile>>,
@@ -103,28 +107,36 @@ struct Opened {
     modified: Option<SystemTime>,
 }
 
-/// Opens the model at `path`: a folder in Hugging Face layout (`config.json` and `model.safetensors`, or the shards that
-/// `model.safetensors.index.json` lists), a single `.safetensors` file with `config.json` beside it, or a GGUF file (of a split
-/// model, the first).
+/// Opens a model: a folder in Hugging Face layout (`config.json` and `model.safetensors`, or the shards that
+/// `model.safetensors.index.json` lists), a single `.safetensors` file with `config.json` beside it, a GGUF file (of a split model, the
+/// first), or a folder that is part of the program.
 ///
 /// # Errors
 /// If a file is missing, malformed, changes meanwhile, cannot be mapped, or does not fit in memory (`mmap: false`).
-pub fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, LoadError> {
-    let metadata = std::fs::metadata(path).map_err(|error| LoadError::os(path, "find the model", error))?;
-    let (folder, shards) = if metadata.is_dir() {
-        (path.to_owned(), open_folder(path, options)?)
-    } else if gguf::is_gguf(path)? {
-        return gguf::open(path, options);
-    } else {
-        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        (folder, vec![open_safetensors(path, options)?])
+pub fn open(model: impl Into<Location>, options: &OpenOptions) -> Result<Checkpoint, LoadError> {
+    let model = model.into();
+    let (folder, shards) = match &model {
+        Location::BuiltIn(built_in) => {
+            let weights = Cow::Borrowed(built_in.read(SINGLE_FILE)?);
+            (model.clone(), vec![safetensors_in_memory(&model.join(SINGLE_FILE), weights)?])
+        }
+        Location::Path(path) => {
+            let metadata = std::fs::metadata(path).map_err(|error| LoadError::os(path, "find the model", error))?;
+            if metadata.is_dir() {
+                (model.clone(), open_folder(path, options)?)
+            } else if gguf::is_gguf(path)? {
+                return gguf::open(path, options);
+            } else {
+                (Location::from(path.parent().unwrap_or(path)), vec![open_safetensors(path, options)?])
+            }
+        }
     };
-    let config = Metadata::read(&folder.join("config.json"))?;
-    let generation_path = folder.join("generation_config.json");
-    let generation_config = exists(&generation_path).then(|| Metadata::read(&generation_path)).transpose()?;
+    let config = Metadata::of_folder(&folder, "config.json")?;
+    let has_defaults = folder.has(GENERATION_CONFIG);
+    let generation_config = has_defaults.then(|| Metadata::of_folder(&folder, GENERATION_CONFIG)).transpose()?;
     let files = shards.iter().map(|shard| Arc::clone(&shard.file)).collect();
     let tensors = Tensors::merge(shards)?;
-    let path = path.to_owned();
+    let path = model.path().to_owned();
     Ok(Checkpoint {
         path,
         folder,
@@ -138,31 +150,29 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, LoadError>
     })
 }
 
-/// Opens the tokenizer of the model at `path`, which is one that [`open`] takes, without its weights.
+/// Opens the tokenizer of a model that [`open`] takes, without its weights.
 ///
 /// # Errors
 /// Those of [`Checkpoint::tokenizer`].
-pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, LoadError> {
-    if path.is_dir() {
-        Tokenizer::open(path)
-    } else if gguf::is_gguf(path)? {
-        gguf::open_vocabulary(path)?.tokenizer()
-    } else {
-        Tokenizer::open(path.parent().unwrap_or(path))
+pub fn open_tokenizer(model: impl Into<Location>) -> Result<Tokenizer, LoadError> {
+    match model.into() {
+        Location::Path(path) if path.is_dir() => Tokenizer::open(&path),
+        Location::Path(path) if gguf::is_gguf(&path)? => gguf::open_vocabulary(&path)?.tokenizer(),
+        Location::Path(path) => Tokenizer::open(path.parent().unwrap_or(&path)),
+        built_in => Tokenizer::open(built_in),
     }
 }
 
-/// Opens the chat templates of the model at `path`, which is one that [`open`] takes, without its weights.
+/// Opens the chat templates of a model that [`open`] takes, without its weights.
 ///
 /// # Errors
 /// Those of [`Checkpoint::chat_templates`].
-pub fn open_chat_templates(path: &Path) -> Result<ChatTemplates, LoadError> {
-    if path.is_dir() {
-        ChatTemplates::of(path)
-    } else if gguf::is_gguf(path)? {
-        gguf::open_vocabulary(path)?.chat_templates()
-    } else {
-        ChatTemplates::of(path.parent().unwrap_or(path))
+pub fn open_chat_templates(model: impl Into<Location>) -> Result<ChatTemplates, LoadError> {
+    match model.into() {
+        Location::Path(path) if path.is_dir() => ChatTemplates::of(&path),
+        Location::Path(path) if gguf::is_gguf(&path)? => gguf::open_vocabulary(&path)?.chat_templates(),
+        Location::Path(path) => ChatTemplates::of(path.parent().unwrap_or(&path)),
+        built_in => ChatTemplates::of(built_in),
     }
 }
 
@@ -212,7 +222,7 @@ impl Checkpoint {
         files: Vec<TensorFile>,
         (vocabulary, about): (Option<Vocabulary>, Vec<(String, String)>),
     ) -> Result<Checkpoint, LoadError> {
-        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let folder = Location::from(path.parent().unwrap_or(path));
         let weight_files = files.iter().map(|file| Arc::clone(&file.file)).collect();
         let (path, tensors) = (path.to_owned(), Tensors::merge(files)?);
         Ok(Checkpoint {
@@ -231,6 +241,11 @@ impl Checkpoint {
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it is part of the program.
+    pub fn is_built_in(&self) -> bool {
+        matches!(self.folder, Location::BuiltIn(_))
     }
 
     /// `config.json`.
@@ -277,13 +292,13 @@ impl Checkpoint {
         match &self.vocabulary {
             Some(vocabulary) => vocabulary.tokenizer(),
             None if self.is_gguf => Err(gguf::missing_vocabulary(&self.path)),
-            None => Tokenizer::open(&self.folder),
+            None => Tokenizer::open(self.folder.clone()),
         }
     }
 
     /// Whether there is a tokenizer, be it a wrong one.
     pub fn has_tokenizer(&self) -> bool {
-        if self.is_gguf { self.vocabulary.is_some() } else { exists(&self.folder.join("tokenizer.json")) }
+        if self.is_gguf { self.vocabulary.is_some() } else { self.folder.has("tokenizer.json") }
     }
 
     /// Reads the chat templates, which few commands need.
@@ -294,7 +309,7 @@ impl Checkpoint {
         match &self.vocabulary {
             Some(vocabulary) => vocabulary.chat_templates(),
             None if self.is_gguf => Err(gguf::missing_vocabulary(&self.path)),
-            None => ChatTemplates::of(&self.folder),
+            None => ChatTemplates::of(self.folder.clone()),
         }
     }
 
@@ -334,8 +349,8 @@ impl Checkpoint {
     pub fn missing_tensor(&self, name: &str) -> LoadError {
         // With one file, name it; with shards, the folder they are in.
         let path = match self.files.as_slice() {
-            [file] => &file.path,
-            _ => &self.folder,
+            [file] => file.path.as_path(),
+            _ => self.folder.path(),
         };
         LoadError::tensor(path, name, "a tensor of this name", "nothing")
     }

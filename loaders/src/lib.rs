@@ -18,6 +18,7 @@ mod file;
 mod gguf;
 mod growth;
 mod guard;
+mod location;
 mod metadata;
 mod mmap;
 mod pre_tokenize;
@@ -37,6 +38,7 @@ pub use checkpoint::{
 };
 pub use error::{Fault, LoadError};
 pub use gguf::{GGUF_ALIGNMENT, GgufHeader, GgufValue, gguf_in_memory, gguf_row_of_pairs, gguf_tensor_name};
+pub use location::{BuiltIn, Location};
 pub use metadata::Metadata;
 pub use mmap::{Anonymous, install_map_fault_handler};
 pub use safetensors::{OtherType, TensorType};

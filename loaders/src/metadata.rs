@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{LoadError, one_line};
 use crate::file::{MAX_CONFIG_BYTES, read_limited};
+use crate::location::Location;
 
 /// The largest integer that a size, count, id or position may be.
 const MAX_INTEGER: u64 = i32::MAX as u64;
@@ -41,12 +42,20 @@ impl Metadata {
         Metadata::parse(path, &read_limited(path, MAX_CONFIG_BYTES)?)
     }
 
-    /// Reads some keys of a JSON file of at most `limit` bytes; the values of others are passed over, not kept.
+    /// Reads a JSON file of a model's folder.
     ///
     /// # Errors
     /// Those of [`Metadata::read`].
-    pub(crate) fn read_keys(path: &Path, limit: u64, keys: &[&str]) -> Result<Metadata, LoadError> {
-        let json = read_limited(path, limit)?;
+    pub(crate) fn of_folder(folder: &Location, name: &str) -> Result<Metadata, LoadError> {
+        Metadata::parse(&folder.join(name), &folder.read(name, MAX_CONFIG_BYTES)?)
+    }
+
+    /// Reads some keys of a JSON file of a model's folder, of at most `limit` bytes; the values of others are passed over, not kept.
+    ///
+    /// # Errors
+    /// Those of [`Metadata::read`].
+    pub(crate) fn read_keys(folder: &Location, name: &str, limit: u64, keys: &[&str]) -> Result<Metadata, LoadError> {
+        let (path, json) = (&folder.join(name), folder.read(name, limit)?);
         let mut json = serde_json::Deserializer::from_slice(&json);
         let fields = json.deserialize_map(Keys(keys)).and_then(|fields| json.end().map(|()| fields));
         let fields = fields.map_err(|error| LoadError::file(path, "a JSON object", error))?;

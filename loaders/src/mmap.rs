@@ -116,7 +116,7 @@ mod fault {
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
     use std::ptr;
-    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use std::sync::{Mutex, Once};
 
     /// One mapping, or a vacancy. Slots are leaked, linked and reused: a process that opens and closes a million checkpoints
@@ -199,6 +199,9 @@ mod fault {
     /// What to do about faults that are not ours: the action before ours. Null until there is one, else leaked memory.
     static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
 
+    /// Whether a thread is ending the process already.
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
+
     pub(super) fn install() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
@@ -229,6 +232,11 @@ mod fault {
             // The tail of the last page belongs to the map, too, but is never touched.
             if begin == 0 || !(begin..begin + slot.len.load(Ordering::SeqCst)).contains(&address) {
                 continue;
+            }
+            // Threads that work on the same weights run into the same hole: one tells, the others wait for the end.
+            while IS_TOLD.swap(true, Ordering::SeqCst) {
+                // SAFETY: `pause` is async-signal-safe.
+                unsafe { libc::pause() };
             }
             // SAFETY: non-null whenever `begin` was published, and never freed; `write` and `_exit` are async-signal-safe.
             unsafe {

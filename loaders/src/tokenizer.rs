@@ -13,8 +13,8 @@ use tokenizers::decoders::DecoderWrapper;
 use tokenizers::{AddedToken, Decoder};
 
 use crate::error::LoadError;
-use crate::file::exists;
 use crate::guard::guarded;
+use crate::location::Location;
 use crate::metadata::Metadata;
 use crate::text_stream::{TextStream, token_bytes};
 use crate::tokenizer_file::{self, Assembled};
@@ -45,17 +45,16 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the first is missing, or any is malformed.
-    pub fn open(folder: &Path) -> Result<Tokenizer, LoadError> {
-        let path = folder.join("tokenizer.json");
-        let json = tokenizer_file::read(&path)?;
+    pub fn open(folder: impl Into<Location>) -> Result<Tokenizer, LoadError> {
+        let folder = folder.into();
+        let json = tokenizer_file::read(&folder)?;
         let mut settings = Vec::new();
         for name in ["tokenizer_config.json", "special_tokens_map.json"] {
-            let path = folder.join(name);
-            if exists(&path) {
-                settings.push(Metadata::read_keys(&path, MAX_SETTINGS_BYTES, &NAMED_TOKENS)?);
+            if folder.has(name) {
+                settings.push(Metadata::read_keys(&folder, name, MAX_SETTINGS_BYTES, &NAMED_TOKENS)?);
             }
         }
-        Tokenizer::parse(&path, &json, &settings)
+        Tokenizer::parse(&folder.join(tokenizer_file::FILE_NAME), &json, &settings)
     }
 
     /// Makes a tokenizer of a `tokenizer.json` that is in memory; `path` stands for it in messages. `settings` are the files that

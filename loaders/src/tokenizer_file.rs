@@ -20,11 +20,14 @@ use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, TokenizerImpl};
 
 use crate::error::LoadError;
-use crate::file::read_limited;
 use crate::growth;
 use crate::guard::{caught, guarded};
+use crate::location::Location;
 use crate::pre_tokenize::{Stages, linear};
 use crate::vocabulary::{Merges, Vocabulary};
+
+/// The file of a folder that this is about.
+pub(crate) const FILE_NAME: &str = "tokenizer.json";
 
 /// The longest `tokenizer.json` that is read; the longest in use have 35 MB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -90,8 +93,8 @@ struct Model<'a> {
 ///
 /// # Errors
 /// If it is missing, longer than 64 MiB or cannot be read.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    read_limited(path, MAX_BYTES)
+pub(crate) fn read(folder: &Location) -> Result<Cow<'static, [u8]>, LoadError> {
+    folder.read(FILE_NAME, MAX_BYTES)
 }
 
 /// What a `tokenizer.json` of byte-pair encoding consists of, for writing it in another form.

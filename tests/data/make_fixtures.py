@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from recorder import checkpoints, kinds, samplers, scores, text
+from recorder import checkpoints, kinds, samplers, scores, stories, text
 
 
 def main():
@@ -38,6 +38,9 @@ def main():
     if args.only in "scores":
         scores.record(args.out / "checkpoints", args.out / "scores")
         report("scores", args.out / "scores", {})
+    if args.only in "stories":
+        stories.record(args.out / "stories")
+        report("stories", args.out / "stories", {})
     if args.only in "samplers":
         samplers.record(args.out / "samplers", args.seed_offset)
         report("samplers", args.out / "samplers", {})

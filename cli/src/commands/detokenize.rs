@@ -8,7 +8,7 @@ use crate::{commands, prompt};
 
 /// Runs the command.
 pub fn run(args: &DetokenizeArgs) -> Result<(), Failure> {
-    commands::model_path(&args.model)?;
+    commands::model_location(&args.model)?;
     let ids = if args.ids.is_empty() { parse(&prompt::read_stdin()?)? } else { args.ids.clone() };
     let tokenizer = commands::open_tokenizer(&args.model)?;
     if let Some(id) = ids.iter().find(|&&id| !tokenizer.has_token(id)) {

@@ -21,7 +21,7 @@ use super::{grammar, sampling, score};
 /// Runs the command.
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     // What is wrong with the flags themselves is said before a model is opened.
-    commands::model_path(&args.model)?;
+    commands::model_location(&args.model)?;
     sampling::check(&args.sampling)?;
     StopStrings::new(&args.stop).map_err(|_| Failure::input("--stop: expected at least one character, found an empty string"))?;
     StopStrings::new(&args.ban).map_err(|_| Failure::input("--ban: expected at least one character, found an empty string"))?;

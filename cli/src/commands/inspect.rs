@@ -102,9 +102,10 @@ impl Facts<'_> {
         line("tokenizer", self.tokenizer.map_or("none".to_string(), describe_tokenizer));
         line("dtypes", self.dtypes());
         text.push_str(&format!("\nmemory for a context of {} tokens (-c)\n", self.ctx_size));
+        let weights = if self.checkpoint.is_built_in() { "part of the program" } else { "mapped from the file" };
         let kv = format!("{} for each token", report::bytes(self.plan.kv_per_token));
         let rows = [
-            ("weights", self.plan.weights, "mapped from the file".to_string()),
+            ("weights", self.plan.weights, weights.to_string()),
             ("KV cache", self.plan.kv_total, kv),
             ("scratch", self.plan.scratch, format!("for {} prompt tokens at once", N_ROWS.min(self.ctx_size))),
             ("total", self.total(), String::new()),

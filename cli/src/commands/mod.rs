@@ -15,10 +15,8 @@ mod sampling;
 mod score;
 mod tokenize;
 
-use std::path::Path;
-
 use infer_engine::{Model, ModelOptions};
-use infer_loaders::{ChatTemplates, Checkpoint, OpenOptions, Tokenizer};
+use infer_loaders::{ChatTemplates, Checkpoint, Location, OpenOptions, Tokenizer};
 
 use crate::args::{Cli, Command, EngineArgs, ModelArgs};
 use crate::report::{self, Failure, STATUS_RESOURCES};
@@ -41,16 +39,17 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     }
 }
 
-/// The path that `--model` gives.
-fn model_path(args: &ModelArgs) -> Result<&Path, Failure> {
+/// Where the model is: what `--model` names, else the one that is part of the program.
+fn model_location(args: &ModelArgs) -> Result<Location, Failure> {
     let missing = || Failure::input("--model: expected a model folder or .safetensors file, found nothing (try 'infer --help')");
-    args.model.as_deref().ok_or_else(missing)
+    args.model.as_deref().map(Location::from).or_else(infer::built_in_model).ok_or_else(missing)
 }
 
 /// Opens the checkpoint that `--model` names.
 fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint, Failure> {
-    let path = model_path(args)?;
-    let needed = resources::weight_file_bytes(path);
+    let location = model_location(args)?;
+    let path = location.path().to_owned();
+    let needed = resources::weight_file_bytes(&path);
     let short_of = |memory: Memory| memory.available().filter(|&(left, _)| left < needed);
     // What is mapped need not be in memory, what is read must.
     if args.no_mmap
@@ -62,7 +61,7 @@ fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint, Failure> {
             path.display()
         )));
     }
-    infer_loaders::open(path, &OpenOptions { mmap: !args.no_mmap }).map_err(|error| {
+    infer_loaders::open(location, &OpenOptions { mmap: !args.no_mmap }).map_err(|error| {
         let failure = Failure::from(error);
         match short_of(Memory::now()) {
             // A map that was refused: say what the limit left.
@@ -76,12 +75,12 @@ fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint, Failure> {
 
 /// Opens the tokenizer of the model that `--model` names, without its weights.
 fn open_tokenizer(args: &ModelArgs) -> Result<Tokenizer, Failure> {
-    Ok(infer_loaders::open_tokenizer(model_path(args)?)?)
+    Ok(infer_loaders::open_tokenizer(model_location(args)?)?)
 }
 
 /// Opens the chat templates of the model that `--model` names, without its weights.
 fn open_chat_templates(args: &ModelArgs) -> Result<ChatTemplates, Failure> {
-    Ok(infer_loaders::open_chat_templates(model_path(args)?)?)
+    Ok(infer_loaders::open_chat_templates(model_location(args)?)?)
 }
 
 /// The engine's options from the flags.

@@ -20,7 +20,7 @@ struct Shown {
 
 /// Runs the command.
 pub fn run(args: &PromptArgs) -> Result<(), Failure> {
-    commands::model_path(&args.model)?;
+    commands::model_location(&args.model)?;
     let conversation = Conversation::from_args(&args.conversation)?;
     let text = match conversation.as_ref().is_some_and(Conversation::is_complete) {
         true => prompt::read_optional("--prompt", args.prompt.as_deref(), args.prompt_file.as_deref())?,

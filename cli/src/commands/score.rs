@@ -16,7 +16,7 @@ use super::generate;
 
 /// Runs the command.
 pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
-    commands::model_path(&args.model)?;
+    commands::model_location(&args.model)?;
     let questions = args.choices.as_deref().map(Question::read_file).transpose()?;
     let text = match questions {
         Some(_) => String::new(),

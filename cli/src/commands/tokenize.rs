@@ -8,7 +8,7 @@ use crate::{commands, prompt};
 
 /// Runs the command.
 pub fn run(args: &TokenizeArgs) -> Result<(), Failure> {
-    commands::model_path(&args.model)?;
+    commands::model_location(&args.model)?;
     let text = prompt::read("--text", args.text.as_deref(), args.prompt_file.as_deref())?;
     let tokenizer = commands::open_tokenizer(&args.model)?;
     let ids = tokenizer.encode(&text, !args.no_special)?;

@@ -11,13 +11,13 @@ mod origin;
 mod python;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::error::LoadError;
-use crate::file::{exists, read_limited};
+use crate::location::Location;
 use crate::metadata::Metadata;
 use crate::tokenizer::{MAX_SETTINGS_BYTES, Tokenizer};
 
@@ -26,7 +26,9 @@ use origin::{ControlTokens, Marks, StringChange, mapped, mapped_field, merged};
 
 /// The longest template that is read; the longest in use have 30 KB.
 const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
-/// The most templates that a folder of further ones may hold.
+/// The folder of further templates in a model's folder.
+const FURTHER: &str = "additional_chat_templates";
+/// The most templates that it may hold.
 const MAX_TEMPLATES: usize = 100;
 /// The names that a message's reasoning goes by (transformers, `_REASONING_FIELDS`).
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -86,23 +88,22 @@ impl ChatTemplates {
     ///
     /// # Errors
     /// If a file cannot be read or is too long, or a template is not a string.
-    pub fn open(folder: &Path) -> Result<Option<ChatTemplates>, LoadError> {
+    pub fn open(folder: impl Into<Location>) -> Result<Option<ChatTemplates>, LoadError> {
+        let folder = folder.into();
         let mut files = Vec::new();
-        let single = folder.join("chat_template.jinja");
-        if exists(&single) {
-            files.push(("default".to_owned(), single));
+        if folder.has("chat_template.jinja") {
+            files.push(("default".to_owned(), "chat_template.jinja".to_owned()));
         }
-        files.extend(further_files(&folder.join("additional_chat_templates"))?);
+        files.extend(further_files(&folder)?);
         if !files.is_empty() {
             let is_named = files.len() > 1 || files.iter().any(|(name, _)| name != "default");
-            let read = |(name, path): (String, PathBuf)| Ok((name, ChatTemplate::read(&path)?));
+            let read = |(name, file): (String, String)| Ok((name, ChatTemplate::read(&folder, &file)?));
             let templates = files.into_iter().map(read).collect::<Result<_, LoadError>>()?;
             return Ok(Some(ChatTemplates { templates, is_named }));
         }
         for name in ["tokenizer_config.json", "chat_template.json"] {
-            let path = folder.join(name);
-            if exists(&path) {
-                let settings = Metadata::read_keys(&path, MAX_SETTINGS_BYTES, &["chat_template"])?;
+            if folder.has(name) {
+                let settings = Metadata::read_keys(&folder, name, MAX_SETTINGS_BYTES, &["chat_template"])?;
                 if let Some(templates) = ChatTemplates::from_settings(&settings)? {
                     return Ok(Some(templates));
                 }
@@ -115,9 +116,10 @@ impl ChatTemplates {
     ///
     /// # Errors
     /// If there are none, too.
-    pub fn of(folder: &Path) -> Result<ChatTemplates, LoadError> {
+    pub fn of(folder: impl Into<Location>) -> Result<ChatTemplates, LoadError> {
+        let folder = folder.into();
         let expected = "a chat template (chat_template.jinja, or chat_template in tokenizer_config.json)";
-        ChatTemplates::open(folder)?.ok_or_else(|| LoadError::file(folder, expected, NO_CHAT_MODEL))
+        ChatTemplates::open(folder.clone())?.ok_or_else(|| LoadError::file(folder.path(), expected, NO_CHAT_MODEL))
     }
 
     /// The one template that a file holds in itself.
@@ -234,10 +236,11 @@ impl ChatTemplate {
         Ok(ChatTemplate { path: path.into(), source })
     }
 
-    fn read(path: &Path) -> Result<ChatTemplate, LoadError> {
-        let text = String::from_utf8(read_limited(path, MAX_TEMPLATE_BYTES)?);
-        let source = text.map_err(|error| LoadError::file(path, "UTF-8 text", error.utf8_error()))?;
-        ChatTemplate::new(path, source)
+    fn read(folder: &Location, file: &str) -> Result<ChatTemplate, LoadError> {
+        let path = folder.join(file);
+        let text = String::from_utf8(folder.read(file, MAX_TEMPLATE_BYTES)?.into_owned());
+        let source = text.map_err(|error| LoadError::file(&path, "UTF-8 text", error.utf8_error()))?;
+        ChatTemplate::new(&path, source)
     }
 
     /// One rendering of the template as it stands in `source`.
@@ -329,21 +332,21 @@ impl RenderedChat {
     }
 }
 
-/// (name, path) of `*.jinja` in a folder, by name; nothing if there is no such folder.
-fn further_files(folder: &Path) -> Result<Vec<(String, PathBuf)>, LoadError> {
-    if !exists(folder) {
+/// (name, file) of the further templates of a model on disk, by name; nothing where it has none.
+fn further_files(folder: &Location) -> Result<Vec<(String, String)>, LoadError> {
+    let path = folder.join(FURTHER);
+    if !folder.has(FURTHER) {
         return Ok(Vec::new());
     }
-    let failed = |error| LoadError::os(folder, "list the folder", error);
+    let failed = |error| LoadError::os(&path, "list the folder", error);
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let name = path.file_stem().and_then(|name| name.to_str()).map(str::to_owned);
-        if let Some(name) = name.filter(|_| path.extension().is_some_and(|extension| extension == "jinja")) {
-            files.push((name, path));
+    for entry in std::fs::read_dir(&path).map_err(failed)? {
+        let file = entry.map_err(failed)?.file_name();
+        if let Some((file, name)) = file.to_str().and_then(|file| Some((file, file.strip_suffix(".jinja")?))) {
+            files.push((name.to_owned(), format!("{FURTHER}/{file}")));
         }
         if files.len() > MAX_TEMPLATES {
-            return Err(LoadError::file(folder, format_args!("at most {MAX_TEMPLATES} templates"), "more"));
+            return Err(LoadError::file(&path, format_args!("at most {MAX_TEMPLATES} templates"), "more"));
         }
     }
     files.sort();

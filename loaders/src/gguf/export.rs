@@ -15,6 +15,7 @@ use super::vocabulary::{
 use super::writer::GgufValue;
 use crate::chat_template::ChatTemplates;
 use crate::error::LoadError;
+use crate::location::Location;
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer_file::{self, BytePairs};
 
@@ -43,15 +44,15 @@ impl Vocabulary {
     /// # Errors
     /// If the tokenizer is malformed, of a kind that GGUF does not have, or has more tokens than there are rows.
     pub(crate) fn of_folder(
-        folder: &Path,
+        folder: &Location,
         n_rows: usize,
         bos_id: Option<u32>,
         eos_id: Option<u32>,
     ) -> Result<Vocabulary, LoadError> {
-        let original = Tokenizer::open(folder)?;
-        let path = folder.join("tokenizer.json");
+        let original = Tokenizer::open(folder.clone())?;
+        let path = folder.join(tokenizer_file::FILE_NAME);
         let wrong = |field: &str, expected: &str, found: &str| LoadError::field(&path, field, expected, found);
-        let Some(parts) = tokenizer_file::byte_pairs(&path, &tokenizer_file::read(&path)?)? else {
+        let Some(parts) = tokenizer_file::byte_pairs(&path, &tokenizer_file::read(folder)?)? else {
             return Err(wrong("model.type", "BPE, the one kind that GGUF files are written with", "another one"));
         };
         if original.vocab_size() > n_rows {
@@ -81,7 +82,7 @@ impl Vocabulary {
             add_bos: Some(begin.is_some()),
             add_eos: end.is_some(),
             add_space_prefix: original.piece(before.first().copied().unwrap_or_default()).is_some_and(|p| p.starts_with('▁')),
-            chat_template: match ChatTemplates::open(folder)? {
+            chat_template: match ChatTemplates::open(folder.clone())? {
                 Some(templates) => Some(templates.choose(None, false)?.source().to_owned()),
                 None => None,
             },

@@ -37,7 +37,7 @@ const PROBE_BYTES: (u64, u64) = (512 << 20, 2 << 30);
 
 /// Runs the command.
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
-    commands::model_path(&args.model)?;
+    commands::model_location(&args.model)?;
     let [n_prompt, n_gen, n_depth] = [&args.n_prompt, &args.n_gen, &args.n_depth].map(|series| Series::concat(series));
     let tests = Test::combine(&n_prompt, &n_gen, &n_depth);
     let Some(longest) = tests.iter().map(Test::end).max() else {

@@ -26,7 +26,7 @@ use super::{generate, grammar, sampling};
 
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> Result<(), Failure> {
-    commands::model_path(&args.model)?;
+    commands::model_location(&args.model)?;
     sampling::check(&args.sampling)?;
     let grammar = grammar::read(&args.grammar)?;
     let mut conversation = args.messages.as_deref().map(Conversation::read).transpose()?.unwrap_or_default();

@@ -271,7 +271,7 @@ fn print_report(
     let path = |path: &Path| report::escape(&path.display().to_string());
     let mut out = format!(
         "model:     {}: {}\noriginal:  {}: {}\n\n",
-        path(args.model.model.as_deref().unwrap_or(Path::new(""))),
+        path(commands::model_location(&args.model)?.path()),
         report::bytes(sizes[0]),
         path(original),
         report::bytes(sizes[1])

@@ -6,6 +6,7 @@ use infer_engine::{Compute, Generation, GenerationOptions, Model, Sampling};
 use serde_json::json;
 
 use crate::args::CheckArgs;
+use crate::commands;
 use crate::compare::{Comparison, Position, nmse_class};
 use crate::reference::Reference;
 use crate::report::{self, Failure};
@@ -124,7 +125,7 @@ fn print_report(
     (greedy, n_greedy): (Option<Greedy>, usize),
 ) -> Result<(), Failure> {
     let n = comparison.positions.len();
-    let model_path = args.model.model.as_deref().unwrap_or(Path::new("")).display().to_string();
+    let model_path = commands::model_location(&args.model)?.path().display().to_string();
     let mut text = format!(
         "model:      {}\nreference:  {}: {n} positions of {} logits\nengine:     isa {}, compute {}, threads {}\n\n",
         report::escape(&model_path),
