@@ -54,6 +54,9 @@ mod sampling;
 // JSON schemas, regular expressions and grammars that a text must follow.
 mod structured;
 
+// `--prompt-cache` and `--truncate`.
+mod prompt_cache;
+
 // `infer score`: log-probabilities, perplexity, multiple choice, against transformers'.
 mod score;
 

@@ -15,6 +15,7 @@ use crate::commands::bench::Format;
 use crate::commands::quantize::{FILE_TYPES, FileType};
 use crate::report::Failure;
 use crate::series::Series;
+use crate::truncate::Truncate;
 
 const GENERATE_EXAMPLES: &str = "\
 Examples:
@@ -176,6 +177,9 @@ pub struct GenerateArgs {
     /// A conversation instead of a bare text.
     #[command(flatten)]
     pub conversation: ConversationArgs,
+    /// Keep what was read of the prompt in FILE, and do not read again what FILE holds of it; the text is the same as without
+    #[arg(long, value_name = "FILE", help_heading = "Input and output")]
+    pub prompt_cache: Option<PathBuf>,
     /// Print the prompt before the generated text
     #[arg(long, help_heading = "Input and output")]
     pub echo: bool,
@@ -196,6 +200,9 @@ pub struct GenerateArgs {
     /// Tokens of prompt and text together; 0 means the model's own limit [default: that, as far as memory allows]
     #[arg(short = 'c', long, value_name = "N", value_parser = count, allow_negative_numbers = true, help_heading = "Length")]
     pub ctx_size: Option<usize>,
+    /// Cut a prompt that leaves no room in the context: left drops its beginning, right its end, middle what is between
+    #[arg(long, value_name = "left|right|middle", value_parser = truncate, help_heading = "Length")]
+    pub truncate: Option<Truncate>,
     /// End the text before this string; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = "Length")]
     pub stop: Vec<String>,
@@ -700,6 +707,10 @@ fn logit_bias(text: &str) -> Result<(String, f32), &'static str> {
 
 fn isa(text: &str) -> Result<Isa, String> {
     text.parse().map_err(|_| format!("expected one of {}", names(Isa::ALL)))
+}
+
+fn truncate(text: &str) -> Result<Truncate, &'static str> {
+    text.parse()
 }
 
 fn compute(text: &str) -> Result<Compute, &'static str> {

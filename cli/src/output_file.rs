@@ -26,6 +26,21 @@ impl OutputFile {
     /// # Errors
     /// If its folder is not there or cannot be written (exit 2), or has no room (exit 3).
     pub fn create(path: &Path) -> Result<OutputFile, Failure> {
+        OutputFile::create_with(path, &mut File::options())
+    }
+
+    /// Begins a file that only its owner may read and write, where the system has such a thing.
+    ///
+    /// # Errors
+    /// Those of [`OutputFile::create`].
+    pub fn create_private(path: &Path) -> Result<OutputFile, Failure> {
+        let mut options = File::options();
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        OutputFile::create_with(path, &mut options)
+    }
+
+    fn create_with(path: &Path, options: &mut fs::OpenOptions) -> Result<OutputFile, Failure> {
         let name = path.file_name().filter(|_| !path.is_dir());
         let Some(name) = name else {
             let what = if path.is_dir() { "a directory" } else { "no file name" };
@@ -36,7 +51,7 @@ impl OutputFile {
         hidden.push(format!(".{}.part", std::process::id()));
         let temporary = path.with_file_name(hidden);
         interrupt::remove_at_exit(Some(temporary.clone()));
-        let file = File::create_new(&temporary).map_err(|error| {
+        let file = options.write(true).create_new(true).open(&temporary).map_err(|error| {
             interrupt::remove_at_exit(None);
             Failure::write(path.display(), &error)
         })?;

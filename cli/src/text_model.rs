@@ -223,6 +223,37 @@ impl TextModel {
         Ok(completion)
     }
 
+    /// Reads a prompt within a session and generates nothing: what the session has in common with it is not read again. `progress` is
+    /// told of tokens read and their total.
+    pub fn read_in<'m>(
+        &'m self,
+        session: &mut Option<Session<'m>>,
+        prompt: &[u32],
+        ctx_size: usize,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Timings, Error> {
+        let options = GenerationOptions {
+            sampling: Sampling::default(),
+            stop_ids: Vec::new(),
+            banned_ids: Vec::new(),
+            n_logprobs: None,
+            n_tokens: self.tokenizer.vocab_size(),
+            max_tokens: Some(0),
+            ctx_size,
+        };
+        self.checkpoint.verify_unchanged()?;
+        let session_now = session.take().unwrap_or_else(|| Session::new(&self.model));
+        let mut generation = Generation::resume(session_now, prompt, options)?;
+        let read = generation.prefill(&mut |done, total| {
+            progress(done, total);
+            ControlFlow::Continue(())
+        });
+        let _always_whole = read.map_err(|error| Error::run(self.checkpoint.path(), error))?;
+        let timings = generation.timings();
+        *session = Some(generation.into_session());
+        Ok(timings)
+    }
+
     /// What holds a text to the grammar of `options`.
     fn constraint(&self, options: &GenerateOptions) -> Result<Option<GrammarConstraint>, Error> {
         let Some(grammar) = &options.grammar else { return Ok(None) };

@@ -20,6 +20,7 @@ enum Kind {
     Memory { what: &'static str, bytes: Option<usize> },
     Prompt { expected: String, found: String },
     Row { expected: String, found: String },
+    Page { expected: String, found: String },
     Constraint { message: String },
 }
 
@@ -30,7 +31,7 @@ impl ModelError {
             Kind::Load(e) => e.fault(),
             Kind::Memory { .. } | Kind::Threads { .. } => Fault::Resources,
             Kind::Sampling(_) | Kind::Logits(_) | Kind::Isa { .. } => Fault::Input,
-            Kind::Prompt { .. } | Kind::Row { .. } | Kind::Constraint { .. } => Fault::Input,
+            Kind::Prompt { .. } | Kind::Row { .. } | Kind::Page { .. } | Kind::Constraint { .. } => Fault::Input,
         }
     }
 
@@ -52,6 +53,11 @@ impl ModelError {
     /// The prompt is not one that can be continued.
     pub(crate) fn prompt(expected: impl fmt::Display, found: impl fmt::Display) -> ModelError {
         ModelError(Box::new(Kind::Prompt { expected: expected.to_string(), found: found.to_string() }))
+    }
+
+    /// Bytes are not a page of the KV cache.
+    pub(crate) fn page(expected: impl fmt::Display, found: impl fmt::Display) -> ModelError {
+        ModelError(Box::new(Kind::Page { expected: expected.to_string(), found: found.to_string() }))
     }
 
     /// A constraint cannot tell what may follow.
@@ -94,6 +100,7 @@ impl fmt::Display for ModelError {
             Kind::Memory { what, bytes: Some(bytes) } => write!(f, "{what}: expected {bytes} bytes of memory, found too little"),
             Kind::Memory { what, bytes: None } => write!(f, "{what}: expected a size that fits memory, found one that overflows"),
             Kind::Prompt { expected, found } => write!(f, "prompt: expected {expected}, found {found}"),
+            Kind::Page { expected, found } => write!(f, "KV cache: expected {expected}, found {found}"),
             Kind::Constraint { message } => write!(f, "constraint: {message}"),
             Kind::Row { expected, found } => write!(f, "batch: expected {expected}, found {found}"),
         }

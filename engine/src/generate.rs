@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use crate::batch::{Batch, Row};
 use crate::choice::{Choice, Chooser, Constraint};
 use crate::error::ModelError;
-use crate::kv_cache::{KvCache, SequenceId};
 use crate::model::Model;
-use crate::rope::RopeScaling;
 use crate::sampler::{Sampler, Sampling};
+use crate::session::Session;
 use crate::state::State;
 
 /// What to generate.
@@ -59,40 +58,6 @@ pub struct Timings {
     pub decode_time: Duration,
     /// Forward passes in that time.
     pub decode_passes: usize,
-}
-
-/// What a model has read: a sequence of its cache and the tokens in it. One generation hands it to the next, which then reads only
-/// what is new.
-pub struct Session<'m> {
-    model: &'m Model,
-    cache: KvCache,
-    sequence: SequenceId,
-    /// As many as the sequence has positions.
-    tokens: Vec<u32>,
-}
-
-impl<'m> Session<'m> {
-    /// Nothing read yet.
-    pub fn new(model: &'m Model) -> Session<'m> {
-        let mut cache = model.new_cache();
-        let sequence = cache.create();
-        Session { model, cache, sequence, tokens: Vec::new() }
-    }
-
-    /// The tokens that were read.
-    pub fn tokens(&self) -> &[u32] {
-        &self.tokens
-    }
-
-    /// Forgets all but what `prompt` begins with, too; its last token stays to be read, for its logits.
-    fn keep_common(&mut self, prompt: &[u32]) {
-        let same = self.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        // The angles of this scaling depend on the length of the prompt: keys that were read for another are not the same.
-        let is_dynamic = matches!(self.model.config().rope.scaling, RopeScaling::Dynamic { .. });
-        let kept = if is_dynamic { 0 } else { same.min(prompt.len().saturating_sub(1)) };
-        self.cache.truncate(self.sequence, kept);
-        self.tokens.truncate(kept);
-    }
 }
 
 /// One prompt being continued.

@@ -144,6 +144,32 @@ impl KvCache {
         Ok(())
     }
 
+    /// What the bytes of a page mean: two caches whose pages go by the same name can take each other's.
+    pub fn page_name(&self) -> String {
+        let Shape { n_layers, n_kv_heads, head_dim } = self.shape;
+        format!("1 f32, {n_layers} layers of {n_kv_heads} heads of {head_dim}")
+    }
+
+    /// The bytes of each page of a sequence, in the order of positions. Those of positions beyond its length mean nothing.
+    pub fn pages(&self, id: SequenceId) -> impl ExactSizeIterator<Item = Vec<u8>> {
+        self.sequence(id).pages.iter().map(|page| page.data.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    /// Appends `n` positions to a sequence that ends at the end of a page, and fills them with the bytes of a page, as [`KvCache::pages`] of
+    /// a cache with the same [`KvCache::page_name`] gave them. Any bytes will do: what is wrong with them, is wrong with the logits.
+    pub fn restore(&mut self, id: SequenceId, bytes: &[u8], n: usize) -> Result<(), ModelError> {
+        let page_bytes = self.shape.page_len().unwrap_or(0) * size_of::<f32>();
+        if !self.len(id).is_multiple_of(PAGE_LEN) || !(1..=PAGE_LEN).contains(&n) || bytes.len() != page_bytes {
+            let found = format!("{} bytes for {n} positions after {}", bytes.len(), self.len(id));
+            return Err(ModelError::page(format_args!("a page of {page_bytes} bytes after whole pages"), found));
+        }
+        self.extend(id, n)?;
+        let page = self.sequence_mut(id).pages.last_mut().and_then(Arc::get_mut).expect("extend made a page of its own");
+        let (elements, _) = bytes.as_chunks::<4>();
+        page.data.iter_mut().zip(elements).for_each(|(x, &bytes)| *x = f32::from_le_bytes(bytes));
+        Ok(())
+    }
+
     /// Writes one position of one layer. k, v: (n_kv_heads, head_dim)
     pub(crate) fn write(&mut self, id: SequenceId, layer: usize, position: usize, k: &[f32], v: &[f32]) {
         let shape = self.shape;

@@ -2,9 +2,10 @@
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use infer::{Choice, Completion, FinishReason, GenerateOptions, Observer, StopStrings, TextModel};
+use infer::{Choice, Completion, FinishReason, GenerateOptions, Observer, Session, StopStrings, TextModel, Timings};
 use infer_engine::MemoryPlan;
 use serde_json::{Value, json};
 
@@ -12,8 +13,10 @@ use crate::args::{EngineArgs, GenerateArgs, ModelArgs};
 use crate::budget::Needs;
 use crate::conversation::Conversation;
 use crate::progress::Progress;
+use crate::prompt_cache::PromptCache;
 use crate::report::{self, Failure};
 use crate::resources::{self, Memory};
+use crate::truncate::Truncate;
 use crate::{commands, prompt};
 
 use super::{grammar, sampling, score};
@@ -25,6 +28,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     sampling::check(&args.sampling)?;
     StopStrings::new(&args.stop).map_err(|_| Failure::input("--stop: expected at least one character, found an empty string"))?;
     StopStrings::new(&args.ban).map_err(|_| Failure::input("--ban: expected at least one character, found an empty string"))?;
+    args.prompt_cache.as_deref().map_or(Ok(()), PromptCache::check)?;
     let grammar = grammar::read(&args.grammar)?;
     let conversation = Conversation::from_args(&args.conversation)?;
     let text = match conversation.as_ref().is_some_and(Conversation::is_complete) {
@@ -39,6 +43,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     commands::print_warnings(model.checkpoint(), model.model());
     let load_time = started.elapsed();
 
+    let is_conversation = conversation.is_some();
     let (text, ids) = match conversation {
         None => {
             let text = text.unwrap_or_default();
@@ -53,7 +58,10 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     };
     let sampling = sampling::resolve(&args.sampling, model.sampling(), model.tokenizer())?;
     sampling::warn_of_no_effect(&args.sampling, &sampling);
-    let plan = plan_memory(&args.model, &args.engine, args.ctx_size, &model, ids.len())?;
+    // A prompt that may be cut need not fit whole.
+    let n_wanted = if args.truncate.is_some() { ids.len().min(args.engine.prefill_chunk.get()) } else { ids.len() };
+    let plan = plan_memory(&args.model, &args.engine, args.ctx_size, &model, n_wanted)?;
+    let (text, ids) = fit(args, is_conversation, &model, text, ids, plan.ctx_size)?;
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
         ctx_size: Some(plan.ctx_size),
@@ -66,11 +74,17 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     };
 
     let mut screen = Screen::new(args.echo.then_some(text), args.json);
-    let completion = model.generate_ids(&ids, &options, &mut screen);
+    let (mut session, read) = match &args.prompt_cache {
+        Some(path) => read_through(path, &model, &ids, plan.ctx_size, &mut screen)?,
+        None => (None, Read::default()),
+    };
+    let completion = model.generate_in(&mut session, &ids, &options, &mut screen);
     screen.finish()?;
-    let completion = completion?;
+    let mut completion = completion?;
+    completion.timings.prompt_tokens += read.timings.prompt_tokens;
+    completion.timings.prompt_time += read.timings.prompt_time;
     if args.json {
-        print_json(&model, &completion, &screen)?;
+        print_json(&model, &completion, read.n_restored, &screen)?;
     } else {
         for Choice { token, logprobs } in &screen.choices {
             if let Some(logprobs) = logprobs {
@@ -84,9 +98,78 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         report::warn(&format!("the text fills the {} tokens that memory allows of the model's {max_seq_len}", plan.ctx_size));
     }
     if args.stats {
-        print_stats(&model, &completion, &plan, load_time);
+        print_stats(&model, &completion, &plan, &read, load_time);
     }
     if completion.is_whole { Ok(()) } else { Err(grammar::unfinished(&completion.finish)) }
+}
+
+/// The prompt as it fits the context: whole, or cut as `--truncate` says, with the text that is then left.
+fn fit(
+    args: &GenerateArgs,
+    is_conversation: bool,
+    model: &TextModel,
+    text: String,
+    ids: Vec<u32>,
+    ctx_size: usize,
+) -> Result<(String, Vec<u32>), Failure> {
+    let Some(side) = args.truncate else {
+        if ids.len() < ctx_size {
+            return Ok((text, ids));
+        }
+        let (expected, found) = (format_args!("fewer tokens than the context's {ctx_size}"), ids.len());
+        return Err(Failure::input(format!("prompt: expected {expected} (or --truncate left, right or middle), found {found}")));
+    };
+    let kept = side.apply(&ids, model.tokenizer().bos_id(), ctx_size, args.max_tokens);
+    if kept.len() == ids.len() {
+        return Ok((text, ids));
+    }
+    if is_conversation && side != Truncate::Middle {
+        // What a template puts at the beginning and the end is what makes it a conversation.
+        return Err(Failure::input(format!("--truncate: expected middle with a conversation that does not fit, found {side}")));
+    }
+    report::warn(&format!("prompt: {} tokens, cut to {} ({side}) for a context of {ctx_size}", ids.len(), kept.len()));
+    Ok((model.tokenizer().decode(&kept, !is_conversation)?, kept))
+}
+
+/// What was read before the text is generated.
+#[derive(Default)]
+struct Read {
+    /// Tokens that the prompt cache gave.
+    n_restored: usize,
+    /// Time for that; `None` where there is no cache.
+    restore_time: Option<Duration>,
+    timings: Timings,
+}
+
+/// Reads the prompt but for its last token, as far as the cache does not hold it, and keeps that in the cache. A cache that cannot be
+/// written is told: the text can be had without.
+fn read_through<'m>(
+    path: &Path,
+    model: &'m TextModel,
+    ids: &[u32],
+    ctx_size: usize,
+    screen: &mut Screen,
+) -> Result<(Option<Session<'m>>, Read), Failure> {
+    if model.model().reads_anew() {
+        report::warn("--prompt-cache: no effect with dynamic rope scaling, where every key depends on the whole prompt");
+        return Ok((None, Read::default()));
+    }
+    let started = Instant::now();
+    let mut cache = PromptCache::new(path, model);
+    let mut session = cache.restore(ids);
+    let n_restored = session.as_ref().map_or(0, |session| session.tokens().len());
+    let mut read = Read { n_restored, restore_time: Some(started.elapsed()), timings: Timings::default() };
+    if !cache.holds(ids)
+        && let Some((_, rest)) = ids.split_last().filter(|(_, rest)| !rest.is_empty())
+    {
+        let mut progress = |done, _| screen.progress.update(done, ids.len());
+        read.timings = model.read_in(&mut session, rest, ctx_size, &mut progress)?;
+        if let Some(Err(failure)) = session.as_ref().map(|session| cache.save(session)) {
+            screen.progress.finish();
+            report::warn(&format!("{} (the prompt cache is not saved)", failure.line()));
+        }
+    }
+    Ok((session, read))
 }
 
 /// What will be in memory.
@@ -120,10 +203,13 @@ pub(super) fn plan_memory(
     Ok(Plan { ctx_size, needs })
 }
 
-fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, load_time: Duration) {
+fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, read: &Read, load_time: Duration) {
     let (engine, timings) = (model.model(), &completion.timings);
     let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
     report::note(&format!("load:    {}", seconds(load_time)));
+    if let Some(time) = read.restore_time {
+        report::note(&format!("cache:   {} tokens in {}", read.n_restored, seconds(time)));
+    }
     report::note(&format!(
         "prompt:  {} tokens in {}, {}",
         timings.prompt_tokens,
@@ -155,7 +241,7 @@ fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, load_tim
     ));
 }
 
-fn print_json(model: &TextModel, completion: &Completion, screen: &Screen) -> Result<(), Failure> {
+fn print_json(model: &TextModel, completion: &Completion, n_restored: usize, screen: &Screen) -> Result<(), Failure> {
     let (finish, stop) = match &completion.finish {
         FinishReason::Eos(id) => ("eos", json!(id)),
         FinishReason::Complete => ("complete", Value::Null),
@@ -170,7 +256,8 @@ fn print_json(model: &TextModel, completion: &Completion, screen: &Screen) -> Re
         "finish": finish,
         "stop": stop,
         "whole": completion.is_whole,
-        "prompt_tokens": timings.prompt_tokens,
+        "prompt_tokens": timings.prompt_tokens + n_restored,
+        "cached_tokens": n_restored,
         "generated_tokens": timings.generated_tokens,
         "prompt_seconds": timings.prompt_time.as_secs_f64(),
         "decode_seconds": timings.decode_time.as_secs_f64(),
