@@ -450,7 +450,7 @@ mod tests {
             {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}"#;
         let level = r#"{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}"#;
         let check = |decoder: &str, token: &str, expected: Option<&[u8]>| {
-            let tokenizer = tokenizer(&[token], &["<s>"], decoder);
+            let tokenizer = tokenizer(&[token, "<s>"], &["<s>"], decoder);
             let id = tokenizer.id(token).unwrap();
             assert_eq!(tokenizer.token_bytes(id).as_deref(), expected, "{decoder} {token}");
             assert_eq!(tokenizer.token_bytes(tokenizer.id("<s>").unwrap()), None);
