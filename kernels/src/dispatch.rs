@@ -82,7 +82,7 @@ struct Rung {
     kernels: Kernels,
 }
 
-/// What this build has, the best last. To add an ISA, add a line here.
+/// What this build has, the best last: of two variants of an ISA the later is for the CPUs that it names. To add an ISA, add a line here.
 const LADDER: &[Rung] = &[
     Rung { is_available: || true, kernels: arch::scalar::KERNELS },
     Rung { is_available: || true, kernels: arch::portable::KERNELS },
@@ -92,6 +92,8 @@ const LADDER: &[Rung] = &[
     Rung { is_available: arch::avx512::is_available, kernels: arch::avx512::KERNELS },
     #[cfg(target_arch = "x86_64")]
     Rung { is_available: arch::avx512_bf16::is_available, kernels: arch::avx512_bf16::KERNELS },
+    #[cfg(target_arch = "x86_64")]
+    Rung { is_available: arch::avx512_bf16::is_intel, kernels: arch::avx512_bf16::PREFETCHING },
 ];
 
 /// Activations of a matrix product, in the compute type of the run.
@@ -144,7 +146,7 @@ pub struct Kernels {
 impl Kernels {
     /// The kernels of `isa`, if this CPU can run them.
     pub fn for_isa(isa: Isa) -> Option<Kernels> {
-        LADDER.iter().find(|rung| rung.kernels.isa == isa && (rung.is_available)()).map(|rung| rung.kernels)
+        LADDER.iter().rfind(|rung| rung.kernels.isa == isa && (rung.is_available)()).map(|rung| rung.kernels)
     }
 
     /// The best kernels that this CPU can run.

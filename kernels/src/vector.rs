@@ -15,6 +15,8 @@ use half::{bf16, f16};
 pub unsafe trait Vector: Copy {
     /// Number of f32 lanes, at most [`MAX_LANES`].
     const LANES: usize;
+    /// Whether widening a load of f16 or bf16 takes many instructions, so that it pays to do it once and keep the result.
+    const WIDENS_SLOWLY: bool = false;
 
     /// All lanes `x`.
     unsafe fn splat(x: f32) -> Self;

@@ -41,6 +41,7 @@ pub(crate) const PROBES: Probes = Probes {
 // SAFETY: plain Rust on arrays needs no CPU feature; loads and stores go through unaligned copies of LANES elements.
 unsafe impl Vector for f32x8 {
     const LANES: usize = 8;
+    const WIDENS_SLOWLY: bool = true;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {

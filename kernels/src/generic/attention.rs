@@ -60,8 +60,10 @@ pub(crate) unsafe fn attend<V: Vector, const MR: usize, const NR: usize>(
 ) {
     let d = chunk.head_dim;
     let n = chunk.k.len() / d;
+    // Room to pack a tile of queries up to 256 wide.
+    let mut packed = [0.0; 6 * 256];
     // SAFETY: k is (n, d), q (rows, d) and scores (rows, n); the features are the caller's.
-    unsafe { matmul::<Widen<V, f32>, MR, NR>(chunk.k, chunk.q, d, MatMut::new(scores, n), &mut []) };
+    unsafe { matmul::<Widen<V, f32>, MR, NR>(chunk.k, chunk.q, d, MatMut::new(scores, n), &mut packed) };
     for (row, &(start, end)) in chunk.visible.iter().enumerate() {
         if start >= end {
             continue;

@@ -3,26 +3,25 @@
 //! Not here: which rows of weights a thread owns (the engine's), epilogues. See `ARCHITECTURE.md` for what was tried and measured.
 //!
 //! ```text
-//! one row of activations:
+//! one row of activations: the weights are one stream
 //!     for each weight row:
-//!         for s, step in enumerate(steps of STEP elements along k, the last one padded with zeros):
-//!             acc[s % CHAINS] += w[step] * x[step]                                           (lane by lane)
-//!         out = reduce_add(acc[0] + acc[1])
+//!         for each step of STEP elements along k, the last one padded with zeros:
+//!             acc += w[step] * x[step]                               (lane by lane)
+//!         out = reduce_add(acc)
 //!
-//! many rows, the same sums in another nesting:
-//!     for each panel of weight rows (widened into scratch first, where the format needs that):
-//!         for each tile of NR activation rows:
-//!             for each block of k:                               the activations' part stays in the L1 cache
-//!                 for each tile of MR weight rows:
-//!                     for each chain:                            MR x NR accumulators in registers
-//!                         acc[chain] += w[step] * x[step] for the chain's steps of the block
-//!             out = reduce_add(acc[0] + acc[1])                  LANES outputs at a time
+//! more rows, the same sums in another nesting:
+//!     for each panel of weight rows (widened into scratch first, where the lanes are slow at that):
+//!         for each tile of NR activation rows, packed into scratch in the order of use:
+//!             for each tile of MR weight rows:
+//!                 for each step:                                     MR x NR accumulators in registers
+//!                     acc += w[step] * x[step]
+//!             out = reduce_add(acc)                                  LANES outputs at a time
 //! ```
 //!
 //! **The order of each sum depends on k and the ISA alone**: not on the tile that an output happens to lie in, the number of rows, or
-//! the thread. That is what makes prefill, decode and batches bit-identical (kernels.md section 0). Two chains per output let a single
-//! row run at the speed of memory: a chain advances once in the 4 cycles of a fused multiply-add, which for 16 bf16 weights would be 8
-//! bytes a cycle. For many rows the chains are passes of their own, so that all registers go into the tile.
+//! the thread. That is what makes prefill, decode and batches bit-identical (kernels.md section 0). Each output has one accumulator that
+//! goes over all of k: a single row then advances once in the 4 to 6 cycles of a multiply-add, which is what memory delivers, and
+//! a tile has no accumulators to put away and no second pass over its cache lines.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -33,25 +32,22 @@ use crate::generic::load_tail;
 use crate::vector::{MAX_LANES, Vector};
 use crate::view::MatMut;
 
-/// Independent partial sums per output, taken in turn along k.
-const CHAINS: usize = 2;
+/// The most weight rows in a panel: as many as make packing the activations cheap beside multiplying them.
+const PANEL_ROWS: usize = 192;
 
-/// The most weight rows in a panel: what the accumulators kept on the stack are for.
-pub(super) const PANEL_ROWS: usize = 32;
-
-/// Bytes of an activation row that a block of k spans: NR of them fill half of a 48 KiB L1 cache.
-const BLOCK_BYTES: usize = 4096;
+/// Up to this many rows of activations, reading the weights takes longer than multiplying them: panels are small, so that each is in a cache
+/// close by when its second tile of activations comes.
+const FEW_ROWS: usize = 16;
 
 /// Activation rows from which on widening a panel first costs less than widening in each tile.
 const MIN_ROWS_TO_WIDEN: usize = 8;
 
-/// How far ahead of a stream of weights the second-level cache is asked for more. A core's first-level cache waits for too few lines at a
-/// time to keep memory busy: with this a single row runs 1.5 times as fast (see `ARCHITECTURE.md`).
-const PREFETCH_BYTES: usize = 4096;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
-/// f32 of scratch that a product can use: a panel of rows 8,192 wide. With less, panels are smaller, or not widened; the bits are the same.
-/// Best aligned to a cache line.
-pub const MATMUL_SCRATCH: usize = PANEL_ROWS * 8192;
+/// f32 of scratch that a product can use: a tile of activation rows up to 43,690 wide, and where weights are widened or decoded a panel of them.
+/// With less, panels are smaller, or activations are not packed; the bits are the same. Best aligned to a cache line.
+pub const MATMUL_SCRATCH: usize = 1 << 18;
 
 /// How elements of a weight row and an activation row are multiplied and summed: the one thing that differs between formats.
 ///
@@ -71,9 +67,12 @@ pub(crate) unsafe trait Dot {
     type XReg: Copy;
     /// Elements along k that one step consumes.
     const STEP: usize;
+    /// How many bytes ahead of a stream of weights the second-level cache is asked for more; 0 to leave that to the hardware. Measured, see
+    /// `ARCHITECTURE.md`.
+    const AHEAD: usize;
     /// The same sums with weights that were widened to f32 beforehand, where `WIDENS` says that this is worth while.
     type Widened: Dot<X = Self::X, Acc = Self::Acc>;
-    /// Whether the product of many rows uses `Widened`, which then takes f32 weights.
+    /// Whether the product of many rows uses `Widened`, which then takes f32 weights. Where not, each tile widens what it loads.
     const WIDENS: bool;
 
     unsafe fn load_w(p: *const Self::W) -> Self::WReg;
@@ -94,9 +93,9 @@ unsafe impl<V: Vector, W: Element> Dot for Widen<V, W> {
     type WReg = V;
     type XReg = V;
     const STEP: usize = V::LANES;
+    const AHEAD: usize = 4096;
     type Widened = Widen<V, f32>;
-    // For f32 this is a copy, from where the file has it to whole cache lines.
-    const WIDENS: bool = true;
+    const WIDENS: bool = V::WIDENS_SLOWLY && size_of::<W>() < size_of::<f32>();
 
     #[inline(always)]
     unsafe fn load_w(p: *const W) -> V {
@@ -146,31 +145,50 @@ pub(crate) unsafe fn matmul<D: Dot, const MR: usize, const NR: usize>(
 ) {
     let (m, n) = (out.rows(), out.cols());
     debug_assert!(w.len() == n * k && x.len() == m * k && k > 0);
+    let tile_len = packed_len::<D, NR>(k);
     // SAFETY: the rows named exist; the features are the caller's.
     unsafe {
-        if m == 1 {
-            let out = out.row_mut(0);
-            for r in 0..n {
-                out[r] = dot::<D>(w.as_ptr().add(r * k), x.as_ptr(), k);
-            }
-            return;
+        if m == 1 || scratch.len() < tile_len {
+            return each_row::<D>(w.as_ptr(), x, k, 0..n, &mut out);
         }
-        let widened_rows = scratch.len() / k;
-        let widens = D::WIDENS && m >= MIN_ROWS_TO_WIDEN && widened_rows >= MR;
-        let rows = if widens { PANEL_ROWS.min(widened_rows) } else { PANEL_ROWS };
+        let (packed, widened) = scratch.split_at_mut(tile_len);
+        let widens = D::WIDENS && m >= MIN_ROWS_TO_WIDEN && widened.len() / k >= MR;
+        let rows = panel_rows::<D::Acc>(m, MR);
+        let rows = if widens { rows.min(widened.len() / k) } else { rows };
         let mut start = 0;
         while start < n {
             let range = start..n.min(start + rows);
             let panel = w.as_ptr().add(start * k);
             if widens {
                 let len = range.len() * k;
-                widen::<D>(panel, &mut scratch[..len]);
+                widen::<D>(panel, &mut widened[..len]);
                 // `Widened` takes f32 weights where WIDENS is set.
-                rows_of_panel::<D::Widened, MR, NR>(scratch.as_ptr().cast(), x, k, range, &mut out);
+                rows_of_panel::<D::Widened, MR, NR>(widened.as_ptr().cast(), x, k, range, &mut out, packed);
             } else {
-                rows_of_panel::<D, MR, NR>(panel, x, k, range, &mut out);
+                rows_of_panel::<D, MR, NR>(panel, x, k, range, &mut out, packed);
             }
             start += rows;
+        }
+    }
+}
+
+/// Weight rows in a panel for `m` rows of activations and tiles of `mr` weight rows.
+pub(super) fn panel_rows<V: Vector>(m: usize, mr: usize) -> usize {
+    if m <= FEW_ROWS { group_rows::<V>(mr) } else { PANEL_ROWS }
+}
+
+/// Every activation row by itself against the weight rows `range`, which lie at `w`.
+///
+/// # Safety
+/// - `w` points at `range.len()` rows of `k` elements; out: (m, n) where x is (m, k) and range.end <= n.
+/// - The CPU has the features that `D` needs.
+#[inline(always)]
+pub(super) unsafe fn each_row<D: Dot>(w: *const D::W, x: &[D::X], k: usize, range: Range<usize>, out: &mut MatMut<'_>) {
+    for (t, x) in x.chunks_exact(k).enumerate() {
+        let out = &mut out.row_mut(t)[range.clone()];
+        for r in 0..out.len() {
+            // SAFETY: row r of the weights exists, x is a row; the features are the caller's.
+            out[r] = unsafe { dot::<D>(w.add(r * k), x.as_ptr(), k) };
         }
     }
 }
@@ -181,49 +199,22 @@ pub(crate) unsafe fn matmul<D: Dot, const MR: usize, const NR: usize>(
 /// - `k` elements are readable at both pointers.
 /// - The CPU has the features that `D` needs.
 #[inline(always)]
-pub(super) unsafe fn dot<D: Dot>(w: *const D::W, x: *const D::X, k: usize) -> f32 {
+unsafe fn dot<D: Dot>(w: *const D::W, x: *const D::X, k: usize) -> f32 {
     // SAFETY: whole steps end at or before `k`, and the tail reads the k % STEP elements left.
     unsafe {
-        let mut acc = [D::Acc::splat(0.0); CHAINS];
-        let paired = k - k % (CHAINS * D::STEP);
+        let mut acc = D::Acc::splat(0.0);
         let mut i = 0;
-        while i < paired {
-            prefetch::<D::Acc, D::W>(w.add(i), CHAINS * D::STEP);
-            for c in 0..CHAINS {
-                let at = i + c * D::STEP;
-                acc[c] = D::mul_add(acc[c], D::load_w(w.add(at)), D::load_x(x.add(at)));
+        while i + D::STEP <= k {
+            if D::AHEAD > 0 {
+                D::Acc::prefetch(w.add(i).cast::<u8>().wrapping_add(D::AHEAD));
             }
-            i += CHAINS * D::STEP;
-        }
-        // At most CHAINS - 1 whole steps and a padded one are left; they go on in turn.
-        let mut c = 0;
-        while i < k {
-            let n = k - i;
-            let (wr, xr) = if n >= D::STEP {
-                (D::load_w(w.add(i)), D::load_x(x.add(i)))
-            } else {
-                (D::load_w_tail(w.add(i), n), D::load_x_tail(x.add(i), n))
-            };
-            acc[c] = D::mul_add(acc[c], wr, xr);
-            c += 1;
+            acc = D::mul_add(acc, D::load_w(w.add(i)), D::load_x(x.add(i)));
             i += D::STEP;
         }
-        acc[0].add(acc[1]).reduce_add()
-    }
-}
-
-/// Asks for the lines that lie [`PREFETCH_BYTES`] ahead of the `n` elements at `p`, which are about to be read. They may lie beyond the end.
-///
-/// # Safety
-/// The CPU has the features that `V` needs.
-#[inline(always)]
-unsafe fn prefetch<V: Vector, E>(p: *const E, n: usize) {
-    const LINE: usize = 64;
-    let mut at = 0;
-    while at < n * size_of::<E>() {
-        // SAFETY: the features are the caller's.
-        unsafe { V::prefetch(p.cast::<u8>().wrapping_add(PREFETCH_BYTES + at)) };
-        at += LINE;
+        if i < k {
+            acc = D::mul_add(acc, D::load_w_tail(w.add(i), k - i), D::load_x_tail(x.add(i), k - i));
+        }
+        acc.reduce_add()
     }
 }
 
@@ -240,7 +231,6 @@ unsafe fn widen<D: Dot>(w: *const D::W, out: &mut [f32]) {
     unsafe {
         let mut i = 0;
         while i < whole {
-            prefetch::<D::Acc, D::W>(w.add(i), lanes);
             D::W::load::<D::Acc>(w.add(i)).store(out.as_mut_ptr().add(i));
             i += lanes;
         }
@@ -250,16 +240,61 @@ unsafe fn widen<D: Dot>(w: *const D::W, out: &mut [f32]) {
     }
 }
 
-/// The accumulators of a panel against one tile of activation rows: for each weight row, activation row and chain.
-struct Partial<V>([MaybeUninit<V>; PANEL_ROWS * MAX_NR * CHAINS]);
+/// f32 that a packed tile of `NR` activation rows takes.
+pub(super) const fn packed_len<D: Dot, const NR: usize>(k: usize) -> usize {
+    (k.next_multiple_of(D::STEP) * NR * size_of::<D::X>()).div_ceil(size_of::<f32>())
+}
+
+/// Copies `NR` activation rows into the order of a tile's use: for each step the rows' elements side by side, the last step padded with
+/// zeros. As they lie, rows whose length is a multiple of 4 KiB would compete for the same few lines of the first-level cache.
+///
+/// # Safety
+/// - `NR` rows of `k` elements are readable at `x`, and [`packed_len`] f32 are writable at `packed`.
+#[inline(always)]
+unsafe fn pack<D: Dot, const NR: usize>(x: *const D::X, k: usize, packed: *mut D::X) {
+    let mut to = packed;
+    let mut at = 0;
+    // SAFETY: whole steps end at or before k, the last one has k - at elements; the destination is as many steps of NR * STEP elements.
+    unsafe {
+        while at < k {
+            for b in 0..NR {
+                let from = x.add(b * k + at);
+                if k - at >= D::STEP {
+                    core::ptr::copy_nonoverlapping(from, to, D::STEP);
+                } else {
+                    for i in 0..D::STEP {
+                        to.add(i).write(if i < k - at { from.add(i).read() } else { D::X::ZERO });
+                    }
+                }
+                to = to.add(D::STEP);
+            }
+            at += D::STEP;
+        }
+    }
+}
+
+/// The accumulators of a group of weight rows against one tile of activation rows: for each activation row, the group's.
+struct Group<V>([MaybeUninit<V>; MAX_GROUP * MAX_NR]);
 
 /// The most activation rows in a tile.
 const MAX_NR: usize = 6;
 
+/// The most weight rows in a group.
+const MAX_GROUP: usize = 24;
+
+/// Weight rows whose sums are reduced together: whole tiles, and whole vectors of outputs.
+const fn group_rows<V: Vector>(mr: usize) -> usize {
+    let mut rows = V::LANES;
+    while !rows.is_multiple_of(mr) {
+        rows += V::LANES;
+    }
+    rows
+}
+
 /// All activation rows against the weight rows `range`, which lie at `w`.
 ///
 /// # Safety
-/// - `w` points at `range.len() <= PANEL_ROWS` rows of `k` elements; out: (m, n) where x is (m, k) and range.end <= n.
+/// - `w` points at `range.len()` rows of `k` elements; out: (m, n) where x is (m, k) and range.end <= n.
 /// - The CPU has the features that `D` needs.
 #[inline(always)]
 pub(super) unsafe fn rows_of_panel<D: Dot, const MR: usize, const NR: usize>(
@@ -268,22 +303,24 @@ pub(super) unsafe fn rows_of_panel<D: Dot, const MR: usize, const NR: usize>(
     k: usize,
     range: Range<usize>,
     out: &mut MatMut<'_>,
+    packed: &mut [f32],
 ) {
-    const { assert!(NR <= MAX_NR && PANEL_ROWS.is_multiple_of(MAX_LANES)) };
-    let m = out.rows();
+    const { assert!(NR <= MAX_NR && group_rows::<D::Acc>(MR) <= MAX_GROUP && align_of::<D::X>() <= align_of::<f32>()) };
+    assert!(packed.len() >= packed_len::<D, NR>(k), "scratch of a tile");
+    let (m, packed) = (out.rows(), packed.as_mut_ptr().cast::<D::X>());
     let mut t = 0;
     // SAFETY: the rows t.. of x that each call takes exist.
     unsafe {
         while m - t >= NR {
-            tokens::<D, MR, NR>(w, x.as_ptr().add(t * k), k, range.clone(), t, out);
+            tokens::<D, MR, NR>(w, x.as_ptr().add(t * k), k, range.clone(), t, out, packed);
             t += NR;
         }
         while m - t >= 2 {
-            tokens::<D, MR, 2>(w, x.as_ptr().add(t * k), k, range.clone(), t, out);
+            tokens::<D, MR, 2>(w, x.as_ptr().add(t * k), k, range.clone(), t, out, packed);
             t += 2;
         }
         if t < m {
-            tokens::<D, MR, 1>(w, x.as_ptr().add(t * k), k, range, t, out);
+            tokens::<D, MR, 1>(w, x.as_ptr().add(t * k), k, range, t, out, packed);
         }
     }
 }
@@ -291,7 +328,7 @@ pub(super) unsafe fn rows_of_panel<D: Dot, const MR: usize, const NR: usize>(
 /// The activation rows `t..t + NR`, which lie at `x`, against the weight rows `range`, which lie at `w`.
 ///
 /// # Safety
-/// As [`rows_of_panel`]; `x` points at `NR` rows of `k` elements.
+/// As [`rows_of_panel`]; `x` points at `NR` rows of `k` elements, and [`packed_len`] f32 are writable at `packed`.
 #[inline(always)]
 unsafe fn tokens<D: Dot, const MR: usize, const NR: usize>(
     w: *const D::W,
@@ -300,130 +337,107 @@ unsafe fn tokens<D: Dot, const MR: usize, const NR: usize>(
     range: Range<usize>,
     t: usize,
     out: &mut MatMut<'_>,
+    packed: *mut D::X,
 ) {
-    let n = range.len();
-    let mut partial = Partial([MaybeUninit::uninit(); _]);
-    let block = (BLOCK_BYTES / size_of::<D::X>()).next_multiple_of(CHAINS * D::STEP);
-    let mut start = 0;
-    // SAFETY: tiles take rows below n; each accumulator is written by the first block before another block or the sum reads it.
+    let mut group = Group([MaybeUninit::uninit(); _]);
+    let mut start = range.start;
+    // SAFETY: tiles take rows of the range; each accumulator of the group's n rows is written before the sum reads it.
     unsafe {
-        while start < k {
-            let steps = start..k.min(start + block);
+        pack::<D, NR>(x, k, packed);
+        while start < range.end {
+            let w = w.add((start - range.start) * k);
+            let n = group_rows::<D::Acc>(MR).min(range.end - start);
             let mut r = 0;
             while n - r >= MR {
-                for chain in 0..CHAINS {
-                    tile::<D, MR, NR>(w.add(r * k), x, k, steps.clone(), chain, &mut partial, r);
-                }
+                tile::<D, MR, NR>(w.add(r * k), packed, k, &mut group, r);
                 r += MR;
             }
             while r < n {
-                for chain in 0..CHAINS {
-                    tile::<D, 1, NR>(w.add(r * k), x, k, steps.clone(), chain, &mut partial, r);
-                }
+                tile::<D, 1, NR>(w.add(r * k), packed, k, &mut group, r);
                 r += 1;
             }
-            start += block;
-        }
-        for b in 0..NR {
-            sums::<D::Acc, NR>(&partial, b, &mut out.row_mut(t + b)[range.clone()]);
+            for b in 0..NR {
+                sums(&group, b, &mut out.row_mut(t + b)[start..start + n]);
+            }
+            start += n;
         }
     }
 }
 
-/// Adds one chain's steps of a block of k to the accumulators of `MR` weight rows from `r` on and `NR` activation rows.
+/// The accumulators of `MR` weight rows, from `r` on in the group, and `NR` activation rows.
 ///
 /// # Safety
-/// - `w` points at `MR` rows and `x` at `NR` rows of `k` elements; `steps` lies in 0..k and starts at a multiple of CHAINS * STEP.
-/// - Where `steps` does not start at 0, the accumulators were written.
+/// - `w` points at `MR` rows of `k` elements, `x` at what [`pack`] made of `NR` rows.
 /// - The CPU has the features that `D` needs.
 #[inline(always)]
 unsafe fn tile<D: Dot, const MR: usize, const NR: usize>(
     w: *const D::W,
     x: *const D::X,
     k: usize,
-    steps: Range<usize>,
-    chain: usize,
-    partial: &mut Partial<D::Acc>,
+    group: &mut Group<D::Acc>,
     r: usize,
 ) {
-    let at = |a: usize, b: usize| ((r + a) * NR + b) * CHAINS + chain;
     // SAFETY: each load lies inside a row: whole steps end at or before `k`, and the tail reads the k % STEP elements left.
     unsafe {
         let mut acc = [[D::Acc::splat(0.0); MR]; NR];
-        if steps.start > 0 {
-            for b in 0..NR {
-                for a in 0..MR {
-                    acc[b][a] = partial.0[at(a, b)].assume_init();
-                }
+        let (mut i, mut x) = (0, x);
+        // The next tile's weights follow this one's. Asked for in their order, they are one stream, which this tile's MR rows are not.
+        let next = w.wrapping_add(MR * k).cast::<u8>();
+        while i + D::STEP <= k {
+            for line in 0..(MR * D::STEP * size_of::<D::W>()).div_ceil(LINE) {
+                D::Acc::prefetch(next.wrapping_add(i * MR * size_of::<D::W>() + line * LINE));
             }
-        }
-        let mut i = steps.start + chain * D::STEP;
-        while i + D::STEP <= steps.end {
             let mut wr = [D::load_w(w.add(i)); MR];
             for a in 1..MR {
                 wr[a] = D::load_w(w.add(a * k + i));
             }
             for b in 0..NR {
-                let xr = D::load_x(x.add(b * k + i));
+                let xr = D::load_x(x.add(b * D::STEP));
                 for a in 0..MR {
                     acc[b][a] = D::mul_add(acc[b][a], wr[a], xr);
                 }
             }
-            i += CHAINS * D::STEP;
+            i += D::STEP;
+            x = x.add(NR * D::STEP);
         }
-        if i < steps.end {
-            let n = steps.end - i;
-            for b in 0..NR {
-                let xr = D::load_x_tail(x.add(b * k + i), n);
-                for a in 0..MR {
-                    acc[b][a] = D::mul_add(acc[b][a], D::load_w_tail(w.add(a * k + i), n), xr);
+        if i < k {
+            for a in 0..MR {
+                let wr = D::load_w_tail(w.add(a * k + i), k - i);
+                for b in 0..NR {
+                    acc[b][a] = D::mul_add(acc[b][a], wr, D::load_x(x.add(b * D::STEP)));
                 }
             }
         }
         for b in 0..NR {
             for a in 0..MR {
-                partial.0[at(a, b)].write(acc[b][a]);
+                group.0[b * MAX_GROUP + r + a].write(acc[b][a]);
             }
         }
     }
 }
 
-/// The sums of activation row `b` of a tile. out: one element for each weight row of the panel
+/// The sums of activation row `b` of a tile. out: one element for each weight row of the group
 ///
 /// # Safety
 /// - The accumulators of out.len() rows were written.
 /// - The CPU has the features that `V` needs.
 #[inline(always)]
-unsafe fn sums<V: Vector, const NR: usize>(partial: &Partial<V>, b: usize, out: &mut [f32]) {
-    let n = out.len();
+unsafe fn sums<V: Vector>(group: &Group<V>, b: usize, out: &mut [f32]) {
+    let (n, acc) = (out.len(), &group.0[b * MAX_GROUP..][..MAX_GROUP]);
     let mut r = 0;
     // SAFETY: the accumulators of the rows below n were written; LANES outputs from `r` on exist; the features are the caller's.
     unsafe {
         while n - r >= V::LANES {
-            let mut rows = [partial.chains::<NR>(r, b); MAX_LANES];
+            let mut rows = [acc[r].assume_init(); MAX_LANES];
             for lane in 1..V::LANES {
-                rows[lane] = partial.chains::<NR>(r + lane, b);
+                rows[lane] = acc[r + lane].assume_init();
             }
             V::reduce_add_each(&rows).store(out.as_mut_ptr().add(r));
             r += V::LANES;
         }
         while r < n {
-            out[r] = partial.chains::<NR>(r, b).reduce_add();
+            out[r] = acc[r].assume_init().reduce_add();
             r += 1;
         }
-    }
-}
-
-impl<V: Vector> Partial<V> {
-    /// The sum of the chains of weight row `r` and activation row `b`.
-    ///
-    /// # Safety
-    /// - Both accumulators were written.
-    /// - The CPU has the features that `V` needs.
-    #[inline(always)]
-    unsafe fn chains<const NR: usize>(&self, r: usize, b: usize) -> V {
-        let at = (r * NR + b) * CHAINS;
-        // SAFETY: the caller's contract.
-        unsafe { self.0[at].assume_init().add(self.0[at + 1].assume_init()) }
     }
 }

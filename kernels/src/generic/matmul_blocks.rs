@@ -11,7 +11,7 @@
 //! ```
 
 use crate::block::{Block, cast};
-use crate::generic::matmul::{PANEL_ROWS, Widen, dot, rows_of_panel};
+use crate::generic::matmul::{Widen, each_row, packed_len, panel_rows, rows_of_panel};
 use crate::vector::Vector;
 use crate::view::MatMut;
 
@@ -51,18 +51,21 @@ pub(crate) unsafe fn matmul_blocks<V: Vector, const MR: usize, const NR: usize>(
 ) {
     let (m, n) = (out.rows(), out.cols());
     debug_assert!(w.bytes.len() == n * w.row_bytes && x.len() == m * k && k > 0 && scratch.len() >= k);
-    let rows = if m == 1 { 1 } else { PANEL_ROWS.min(scratch.len() / k) };
+    let tile_len = packed_len::<Widen<V, f32>, NR>(k);
+    let is_packed = m > 1 && scratch.len() >= tile_len + k;
+    let (packed, panel) = scratch.split_at_mut(if is_packed { tile_len } else { 0 });
+    let rows = if is_packed { panel_rows::<V>(m, MR).min(panel.len() / k) } else { 1 };
     let mut start = 0;
     while start < n {
         let range = start..n.min(start + rows);
-        let panel = &mut scratch[..range.len() * k];
+        let panel = &mut panel[..range.len() * k];
         // SAFETY: the panel holds the range's rows of k elements; the rest is the caller's.
         unsafe {
             (w.decode)(&w.bytes[start * w.row_bytes..range.end * w.row_bytes], panel);
-            if m == 1 {
-                out.row_mut(0)[start] = dot::<Widen<V, f32>>(panel.as_ptr(), x.as_ptr(), k);
+            if is_packed {
+                rows_of_panel::<Widen<V, f32>, MR, NR>(panel.as_ptr(), x, k, range, &mut out, packed);
             } else {
-                rows_of_panel::<Widen<V, f32>, MR, NR>(panel.as_ptr(), x, k, range, &mut out);
+                each_row::<Widen<V, f32>>(panel.as_ptr(), x, k, range, &mut out);
             }
         }
         start += rows;
