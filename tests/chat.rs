@@ -392,7 +392,7 @@ fn a_chat_reads_lines_and_prints_answers_alone() {
 
 #[test]
 fn a_session_reads_only_what_is_new_and_changes_no_logit() {
-    use infer_engine::{Generation, GenerationOptions, Model, ModelOptions, Sampling, Session};
+    use infer_engine::{Generation, GenerationOptions, Model, ModelOptions, Sampling, Session, Speculation};
 
     let sampling = Sampling { temperature: 0.9, seed: 7, ..Sampling::greedy() };
     for name in ["text-bpe", "llama-gqa", "llama-rope-dynamic", "mistral-sliding-window", "qwen3"] {
@@ -407,6 +407,7 @@ fn a_session_reads_only_what_is_new_and_changes_no_logit() {
             n_logprobs: None,
             max_tokens: Some(12),
             ctx_size: 200,
+            speculation: Speculation::Off,
         };
         let run = |mut generation: Generation<'_>| {
             let mut ids = Vec::new();

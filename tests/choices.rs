@@ -2,7 +2,7 @@
 //!
 //! Not here: the sampler's steps, whose tests stand beside them, and flags.
 
-use infer_engine::{Constraint, Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling};
+use infer_engine::{Constraint, Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling, Speculation};
 
 use crate::util::checkpoint;
 
@@ -22,6 +22,7 @@ fn options(model: &Model) -> GenerationOptions {
         n_logprobs: None,
         max_tokens: Some(20),
         ctx_size: 200,
+        speculation: Speculation::Off,
     }
 }
 

@@ -8,7 +8,9 @@ use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
-use infer_engine::{Batch, Compute, Generation, GenerationOptions, Model, ModelOptions, PAGE_LEN, Sampling, SequenceId};
+use infer_engine::{
+    Batch, Compute, Generation, GenerationOptions, Model, ModelOptions, PAGE_LEN, Sampling, SequenceId, Speculation,
+};
 use infer_kernels::testing::Seeded;
 use infer_kernels::{DType, Isa};
 use infer_loaders::OpenOptions;
@@ -328,6 +330,7 @@ fn sample(model: &Model, prompt: &[u32], seed: u64, stop_at: Option<usize>) -> V
         n_logprobs: None,
         max_tokens: Some(40),
         ctx_size: 1000,
+        speculation: Speculation::Off,
     };
     let mut generation = Generation::new(model, prompt, options).unwrap();
     if let Some(stop_at) = stop_at {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use infer_engine::{Compute, Finish, Generation, GenerationOptions, Model, Sampling};
+use infer_engine::{Compute, Finish, Generation, GenerationOptions, Model, Sampling, Speculation};
 use infer_kernels::{DType, Isa};
 use infer_loaders::OpenOptions;
 
@@ -78,6 +78,7 @@ fn continue_greedily(model: &Model, reference: &Reference, stop_ids: &[u32]) -> 
         n_logprobs: None,
         max_tokens: Some(reference.continuation().len()),
         ctx_size: reference.greedy.len() + 1,
+        speculation: Speculation::Off,
     };
     let mut generation = Generation::new(model, &reference.prompt, options).unwrap();
     let ids = std::iter::from_fn(|| generation.next_token().unwrap()).collect();

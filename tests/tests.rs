@@ -57,6 +57,9 @@ mod structured;
 // `--prompt-cache` and `--truncate`.
 mod prompt_cache;
 
+// `--speculate`: the same text, to the bit.
+mod speculation;
+
 // `infer score`: log-probabilities, perplexity, multiple choice, against transformers'.
 mod score;
 

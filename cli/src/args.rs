@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
-use infer_engine::{Compute, Steps};
+use infer_engine::{Compute, Speculation, Steps};
 use infer_kernels::Isa;
 
 use crate::commands::bench::Format;
@@ -218,6 +218,9 @@ pub struct GenerateArgs {
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// How passes are spared.
+    #[command(flatten)]
+    pub speculation: SpeculationArgs,
     /// How the model is run.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -278,6 +281,9 @@ pub struct ChatArgs {
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// How passes are spared.
+    #[command(flatten)]
+    pub speculation: SpeculationArgs,
     /// How the model is run.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -365,6 +371,15 @@ pub struct SamplingArgs {
     /// Seed of the random numbers: the same seed, the same text [default: 0]
     #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
     pub seed: Option<u64>,
+}
+
+/// How passes are spared.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Speculation (changes the speed, never the text)")]
+pub struct SpeculationArgs {
+    /// Draft tokens where text repeats, to verify several in one pass: auto (where that pays), off, or N at a time
+    #[arg(long, value_name = "auto|off|N", value_parser = speculation, default_value = "off")]
+    pub speculate: Speculation,
 }
 
 /// Where the model is.
@@ -710,6 +725,10 @@ fn isa(text: &str) -> Result<Isa, String> {
 }
 
 fn truncate(text: &str) -> Result<Truncate, &'static str> {
+    text.parse()
+}
+
+fn speculation(text: &str) -> Result<Speculation, &'static str> {
     text.parse()
 }
 

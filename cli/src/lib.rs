@@ -32,7 +32,7 @@ mod text_model;
 pub use built_in::built_in_model;
 pub use error::Error;
 pub use grammar::Grammar;
-pub use infer_engine::{Choice, Compute, Logprobs, ModelOptions, Sampling, Session, Timings};
+pub use infer_engine::{Choice, Compute, Logprobs, ModelOptions, Sampling, Session, Speculation, Timings};
 pub use infer_kernels::Isa;
 pub use infer_loaders::Fault;
 pub use score::{Endings, Likelihood, ScoredToken};

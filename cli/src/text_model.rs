@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use infer_engine::{Choice, Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling, Session, Timings};
+use infer_engine::{Choice, Finish, Generation, GenerationOptions, Model, ModelOptions, Sampling, Session, Speculation, Timings};
 use infer_loaders::{Checkpoint, OpenOptions, TextStream, Tokenizer};
 
 use crate::banned::{HoldBack, Verdict};
@@ -45,6 +45,8 @@ pub struct GenerateOptions {
     pub n_logprobs: Option<usize>,
     /// Never choose an end-of-text token.
     pub ignore_eos: bool,
+    /// Whether tokens are drafted ahead, which changes the speed and never the text.
+    pub speculation: Speculation,
 }
 
 /// Why a text ended.
@@ -210,6 +212,7 @@ impl TextModel {
                 n_tokens: self.tokenizer.vocab_size(),
                 max_tokens: options.max_tokens,
                 ctx_size: options.ctx_size.unwrap_or(self.model.config().max_seq_len),
+                speculation: options.speculation,
             },
         )?;
         if let Some(constraint) = self.constraint(options)? {
@@ -240,6 +243,7 @@ impl TextModel {
             n_tokens: self.tokenizer.vocab_size(),
             max_tokens: Some(0),
             ctx_size,
+            speculation: Speculation::Off,
         };
         self.checkpoint.verify_unchanged()?;
         let session_now = session.take().unwrap_or_else(|| Session::new(&self.model));

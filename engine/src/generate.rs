@@ -11,6 +11,7 @@ use crate::error::ModelError;
 use crate::model::Model;
 use crate::sampler::{Sampler, Sampling};
 use crate::session::Session;
+use crate::speculation::{Speculation, Speculator};
 use crate::state::State;
 
 /// What to generate.
@@ -30,6 +31,8 @@ pub struct GenerationOptions {
     pub max_tokens: Option<usize>,
     /// Positions that prompt and output may take together.
     pub ctx_size: usize,
+    /// Whether tokens are drafted ahead. Changes speed, never the output.
+    pub speculation: Speculation,
 }
 
 /// Why a generation ended.
@@ -56,8 +59,16 @@ pub struct Timings {
     pub generated_tokens: usize,
     /// Time to generate all but the first, which the prompt's pass gives.
     pub decode_time: Duration,
+    /// Tokens generated in that time.
+    pub decode_tokens: usize,
     /// Forward passes in that time.
     pub decode_passes: usize,
+    /// Tokens that were drafted ahead.
+    pub drafted_tokens: usize,
+    /// Those of them that joined the output.
+    pub accepted_tokens: usize,
+    /// What `decode_time` would have been without drafts, by the time that passes of one row took; `None` where there was none.
+    pub plain_time: Option<Duration>,
 }
 
 /// One prompt being continued.
@@ -69,10 +80,34 @@ pub struct Generation<'m> {
     state: State,
     batch: Batch,
     prompt: Vec<u32>,
-    /// The last token returned, whose pass is yet to be run.
+    /// The last token returned, whose pass is yet to be run, unless a draft held it.
     pending: Option<u32>,
+    speculator: Speculator,
+    ahead: Ahead,
     finish: Option<Finish>,
     timings: Timings,
+}
+
+/// What the last pass read beyond the tokens of the session: the cache holds it, too.
+#[derive(Default)]
+struct Ahead {
+    draft: Vec<u32>,
+    /// How many of them joined the output. That is also the row of the logits from which the next token is chosen.
+    n_right: usize,
+}
+
+impl Ahead {
+    /// Whether the draft goes on with `token`, whose row is then the current one.
+    fn takes(&mut self, token: u32) -> bool {
+        let is_right = self.draft.get(self.n_right) == Some(&token);
+        self.n_right += usize::from(is_right);
+        is_right
+    }
+
+    fn clear(&mut self) {
+        self.draft.clear();
+        self.n_right = 0;
+    }
 }
 
 impl<'m> Generation<'m> {
@@ -98,6 +133,7 @@ impl<'m> Generation<'m> {
         }
         let sampler = Sampler::new(&options.sampling, prompt, options.n_tokens.min(vocab_size))?;
         let chooser = Chooser::new(sampler, &options.banned_ids, options.n_logprobs);
+        let speculator = Speculator::new(options.speculation);
         session.keep_common(prompt);
         Ok(Generation {
             model,
@@ -108,6 +144,8 @@ impl<'m> Generation<'m> {
             batch: Batch::new(),
             prompt: prompt.to_vec(),
             pending: None,
+            speculator,
+            ahead: Ahead::default(),
             finish: None,
             timings: Timings::default(),
         })
@@ -142,6 +180,7 @@ impl<'m> Generation<'m> {
             self.session.tokens.extend_from_slice(&self.prompt[done..end]);
             self.timings.prompt_tokens += end - done;
             self.timings.prompt_time += started.elapsed();
+            self.speculator.prefill(end - done, started.elapsed());
         }
     }
 
@@ -170,17 +209,17 @@ impl<'m> Generation<'m> {
                 self.finish = Some(Finish::Context);
                 return Ok(None);
             }
-            self.batch.clear();
-            let rope_len = (position + 1).max(self.prompt.len());
-            self.batch.push(Row { sequence: self.session.sequence, position, token, rope_len, wants_logits: true });
-            self.model.forward(&self.batch, &mut self.session.cache, &mut self.state)?;
+            match self.ahead.takes(token) {
+                true => self.timings.accepted_tokens += 1,
+                false => self.pass(token)?,
+            }
             self.session.tokens.push(token);
-            self.timings.decode_passes += 1;
         }
-        let choice = self.chooser.choose(self.state.logits_mut(0))?;
+        let choice = self.chooser.choose(self.state.logits_mut(self.ahead.n_right))?;
         let token = choice.token;
         if self.pending.replace(token).is_some() {
             self.timings.decode_time += started.elapsed();
+            self.timings.decode_tokens += 1;
         }
         self.timings.generated_tokens += 1;
         if self.options.stop_ids.contains(&token) {
@@ -191,6 +230,48 @@ impl<'m> Generation<'m> {
             self.finish = Some(Finish::Complete);
         }
         Ok(Some(choice))
+    }
+
+    /// Reads `token`, which follows the session's, and a draft of what may come after it: `self.ahead` holds that. A row is wanted for each.
+    fn pass(&mut self, token: u32) -> Result<(), ModelError> {
+        let started = Instant::now();
+        let position = self.session.tokens.len();
+        self.speculator.settle(self.ahead.n_right, self.ahead.n_right < self.ahead.draft.len());
+        self.forget_ahead();
+        // No more than can be used, by the output's length and the context's.
+        let left = self.options.max_tokens.map_or(usize::MAX, |max| max - self.timings.generated_tokens);
+        let room = (left - 1).min(self.options.ctx_size - position - 1);
+        self.speculator.draft(&self.session.tokens, token, room, &mut self.ahead.draft);
+        // Nothing follows the end of a text.
+        let n_useful = self.ahead.draft.iter().position(|id| self.options.stop_ids.contains(id));
+        self.ahead.draft.truncate(n_useful.unwrap_or(usize::MAX));
+        if self.forward_ahead(token).is_err() {
+            // Memory for one row may be there where that for many is not; what else is wrong, shows again.
+            self.speculator.turn_off();
+            self.forget_ahead();
+            self.forward_ahead(token)?;
+        }
+        self.speculator.pass(1 + self.ahead.draft.len(), started.elapsed());
+        self.timings.decode_passes += 1;
+        self.timings.drafted_tokens += self.ahead.draft.len();
+        Ok(())
+    }
+
+    /// The pass of `token` and the draft.
+    fn forward_ahead(&mut self, token: u32) -> Result<(), ModelError> {
+        let start = self.session.tokens.len();
+        self.batch.clear();
+        for (position, &token) in (start..).zip([token].iter().chain(&self.ahead.draft)) {
+            let rope_len = (position + 1).max(self.prompt.len());
+            self.batch.push(Row { sequence: self.session.sequence, position, token, rope_len, wants_logits: true });
+        }
+        self.model.forward(&self.batch, &mut self.session.cache, &mut self.state)
+    }
+
+    /// Drops what was read beyond the session's tokens.
+    fn forget_ahead(&mut self) {
+        self.ahead.clear();
+        self.session.cache.truncate(self.session.sequence, self.session.tokens.len());
     }
 
     /// Takes back the last `n_tokens` tokens that were returned, all of them where there are fewer. The next is chosen anew from the very
@@ -209,7 +290,8 @@ impl<'m> Generation<'m> {
         // The last that stays is read again, for its logits; of the prompt, by the next prefill.
         let last = self.session.tokens.pop();
         self.pending = last.filter(|_| n_gone < n_chosen);
-        self.session.cache.truncate(self.session.sequence, self.session.tokens.len());
+        self.forget_ahead();
+        self.speculator.truncate(self.session.tokens.len());
         Ok(())
     }
 
@@ -225,7 +307,10 @@ impl<'m> Generation<'m> {
 
     /// How long things took so far.
     pub fn timings(&self) -> Timings {
-        self.timings
+        let saved = self.speculator.saved(self.ahead.n_right);
+        let plain_time =
+            saved.map(|saved| (self.timings.decode_time.as_secs_f64() + saved).max(0.0)).map(Duration::from_secs_f64);
+        Timings { plain_time, ..self.timings }
     }
 
     /// Bytes that the KV cache takes by now.
@@ -234,7 +319,8 @@ impl<'m> Generation<'m> {
     }
 
     /// What was read, for another generation. Not to be kept after an error.
-    pub fn into_session(self) -> Session<'m> {
+    pub fn into_session(mut self) -> Session<'m> {
+        self.forget_ahead();
         self.session
     }
 }

@@ -7,6 +7,7 @@ use infer_loaders::Checkpoint;
 
 use crate::kv_cache::{KvCache, PAGE_LEN};
 use crate::model::Model;
+use crate::speculation::MAX_ROWS;
 use crate::state::State;
 
 /// Bytes of each kind. Sums saturate, so that a config that asks for too much is seen to.
@@ -23,7 +24,7 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// The plan for contexts of `ctx_size` positions and passes of `n_rows` rows, one of which wants logits.
+    /// The plan for contexts of `ctx_size` positions, passes of `n_rows` rows, one of which wants logits, and those that verify a draft.
     pub fn new(model: &Model, checkpoint: &Checkpoint, ctx_size: usize, n_rows: usize) -> MemoryPlan {
         let config = model.config();
         let kv_per_token = KvCache::bytes_per_position(config) as u64;
@@ -33,7 +34,7 @@ impl MemoryPlan {
             weights: checkpoint.weight_bytes(),
             kv_per_token,
             kv_total: kv_per_token.saturating_mul(positions),
-            scratch: (State::bytes(config, n_rows, 1) as u64).saturating_add(threads),
+            scratch: (State::bytes(config, n_rows.max(MAX_ROWS), MAX_ROWS) as u64).saturating_add(threads),
         }
     }
 

@@ -13,7 +13,7 @@ pub struct Session<'m> {
     pub(crate) model: &'m Model,
     pub(crate) cache: KvCache,
     pub(crate) sequence: SequenceId,
-    /// As many as the sequence has positions.
+    /// As many as the sequence has positions, but for what a generation reads ahead.
     pub(crate) tokens: Vec<u32>,
 }
 

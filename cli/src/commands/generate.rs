@@ -71,6 +71,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         grammar,
         n_logprobs: args.logprobs,
         ignore_eos: args.ignore_eos,
+        speculation: args.speculation.speculate,
     };
 
     let mut screen = Screen::new(args.echo.then_some(text), args.json);
@@ -220,7 +221,7 @@ fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, read: &R
         "text:    {} tokens in {}, {}; ended by {}",
         timings.generated_tokens,
         seconds(timings.decode_time),
-        report::rate(timings.decode_passes, timings.decode_time),
+        report::rate(timings.decode_tokens, timings.decode_time),
         match &completion.finish {
             FinishReason::Eos(id) => format!("end-of-text token {id}"),
             FinishReason::Complete => "the end of the grammar".to_string(),
@@ -230,6 +231,9 @@ fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, read: &R
             FinishReason::Cancelled => "the reader".to_string(),
         }
     ));
+    if timings.drafted_tokens > 0 {
+        report::note(&format!("drafts:  {}", drafts(timings)));
+    }
     report::note(&format!("engine:  isa {}, compute {}, threads {}", engine.isa(), engine.compute(), engine.n_threads()));
     report::note(&format!(
         "memory:  weights {}, KV cache {} of context {}, scratch {}{}",
@@ -266,6 +270,18 @@ fn print_json(model: &TextModel, completion: &Completion, n_restored: usize, scr
         object["tokens"] = screen.choices.iter().map(|c| score::token_json(model, c.token, c.logprobs.as_ref())).collect();
     }
     report::print_json(&object)
+}
+
+/// What speculation brought, in a line.
+pub(super) fn drafts(timings: &Timings) -> String {
+    let Timings { drafted_tokens, accepted_tokens, decode_passes, decode_tokens, decode_time, plain_time, .. } = *timings;
+    let share = 100.0 * accepted_tokens as f64 / drafted_tokens.max(1) as f64;
+    let gain = plain_time.filter(|_| !decode_time.is_zero()).map_or(String::new(), |plain| {
+        format!("; about {:.2} x the speed without", plain.as_secs_f64() / decode_time.as_secs_f64())
+    });
+    format!(
+        "{drafted_tokens} tokens drafted, {accepted_tokens} accepted ({share:.0} %), {decode_tokens} tokens in {decode_passes} passes{gain}"
+    )
 }
 
 /// Standard output, and the progress bar that is there until the first text.

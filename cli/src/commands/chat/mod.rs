@@ -44,6 +44,7 @@ pub fn run(args: &ChatArgs) -> Result<(), Failure> {
         ctx_size: Some(plan.ctx_size),
         sampling: Some(sampling::resolve(&args.sampling, model.sampling(), model.tokenizer())?),
         grammar,
+        speculation: args.speculation.speculate,
         ..GenerateOptions::default()
     };
     if let Some(grammar) = &options.grammar {
@@ -182,7 +183,7 @@ impl Chat<'_> {
             times.prompt_tokens,
             report::rate(times.prompt_tokens, times.prompt_time),
             times.generated_tokens,
-            report::rate(times.decode_passes, times.decode_time),
+            report::rate(times.decode_tokens, times.decode_time),
             self.options.ctx_size.unwrap_or_default(),
             report::bytes(last.kv_bytes as u64)
         )

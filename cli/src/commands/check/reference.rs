@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use infer_engine::{Compute, Generation, GenerationOptions, Model, Sampling};
+use infer_engine::{Compute, Generation, GenerationOptions, Model, Sampling, Speculation};
 use serde_json::json;
 
 use crate::args::CheckArgs;
@@ -61,6 +61,7 @@ fn continue_greedily(model: &Model, prompt: &[u32], expected: &[u32]) -> Result<
         n_tokens: model.config().vocab_size,
         max_tokens: Some(expected.len()),
         ctx_size: prompt.len() + expected.len(),
+        speculation: Speculation::Off,
     };
     let mut generation = Generation::new(model, prompt, options)?;
     let _ = generation.prefill(&mut |_, _| std::ops::ControlFlow::Continue(()))?;

@@ -1,0 +1,251 @@
+//! Speculation: tokens drafted ahead, which one pass then verifies, several rows at the cost of little more than one.
+//!
+//! A drafted token joins the output only if the sampler, with the history up to it, chooses it from the row before it, and a row's bits
+//! do not depend on the rows beside it. So the output is that of plain decoding, to the bit, whatever is drafted (a stricter rule than
+//! the rejection sampling of Leviathan et al., 2023, which keeps only the distribution). What is measured here decides how many tokens
+//! are tried, and so the speed, and nothing else. Not here: the passes, and what becomes of rows that were in vain (`generate.rs`).
+
+mod lookup;
+mod odds;
+mod pace;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+use lookup::Lookup;
+use odds::{Odds, Origin};
+use pace::Pace;
+
+/// The most rows of a pass that verifies a draft: one for the token before it, 15 for the draft.
+pub(crate) const MAX_ROWS: usize = 16;
+
+/// How much faster than plain decoding a draft must promise to be.
+const MIN_GAIN: f64 = 1.02;
+
+/// Whether tokens are drafted. None of it changes the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speculation {
+    /// As many as pay, judged by what was right and what passes took so far in this run.
+    Auto,
+    /// Never.
+    #[default]
+    Off,
+    /// This many, at most 15, whenever there is a guess.
+    Always(NonZeroUsize),
+}
+
+impl fmt::Display for Speculation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Speculation::Auto => f.write_str("auto"),
+            Speculation::Off => f.write_str("off"),
+            Speculation::Always(n) => n.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Speculation {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Speculation, &'static str> {
+        match s {
+            "auto" => Ok(Speculation::Auto),
+            "off" => Ok(Speculation::Off),
+            n => match n.parse::<NonZeroUsize>() {
+                Ok(n) if n.get() < MAX_ROWS => Ok(Speculation::Always(n)),
+                _ => Err("expected auto, off or a number of tokens from 1 to 15"),
+            },
+        }
+    }
+}
+
+/// Drafts tokens for one generation.
+#[derive(Debug, Default)]
+pub(crate) struct Speculator {
+    mode: Speculation,
+    lookup: Lookup,
+    odds: Odds,
+    pace: Pace,
+    /// Of the last draft, which is not settled yet.
+    open: Option<Open>,
+}
+
+/// A draft that is being verified.
+#[derive(Debug)]
+struct Open {
+    origin: Origin,
+    /// Of drafting and of the pass.
+    time: Duration,
+}
+
+impl Speculator {
+    /// Nothing drafted or measured yet.
+    pub fn new(mode: Speculation) -> Speculator {
+        Speculator { mode, ..Speculator::default() }
+    }
+
+    /// Tells of a prompt's pass.
+    pub fn prefill(&mut self, n_rows: usize, time: Duration) {
+        self.pace.prefill(n_rows, time);
+    }
+
+    /// Drafts at most `limit` tokens after `text` and then `last`, into `draft`, which is empty; none where that does not pay.
+    pub fn draft(&mut self, text: &[u32], last: u32, limit: usize, draft: &mut Vec<u32>) {
+        let limit = limit.min(MAX_ROWS - 1);
+        if self.mode == Speculation::Off || limit == 0 {
+            return;
+        }
+        (self.lookup.len()..text.len()).for_each(|place| self.lookup.push(text[place]));
+        self.lookup.push(last);
+        let Some(found) = self.lookup.find() else { return };
+        let origin = Origin(found.len);
+        let n_drafted = match self.mode {
+            Speculation::Off => 0,
+            Speculation::Always(n) => n.get().min(limit),
+            Speculation::Auto => self.best_length(origin, limit),
+        };
+        if n_drafted > 0 {
+            self.lookup.follow(found, n_drafted, draft);
+            self.open = Some(Open { origin, time: Duration::ZERO });
+        }
+    }
+
+    /// Tells of the pass that verifies the draft, or of one without.
+    pub fn pass(&mut self, n_rows: usize, time: Duration) {
+        self.pace.pass(n_rows, time);
+        if let Some(open) = &mut self.open {
+            open.time += time;
+        }
+    }
+
+    /// Tells how many tokens of the last draft were right, and whether the next one was wrong. Nothing where there was no draft.
+    pub fn settle(&mut self, n_right: usize, was_refused: bool) {
+        let Some(open) = self.open.take() else { return };
+        (0..n_right).for_each(|i| self.odds.count(open.origin.further(i), true));
+        if was_refused {
+            self.odds.count(open.origin.further(n_right), false);
+        }
+        self.pace.settle(n_right + 1, open.time);
+    }
+
+    /// Forgets the tokens from `len` on: they were taken back.
+    pub fn truncate(&mut self, len: usize) {
+        self.lookup.truncate(len);
+    }
+
+    /// Drafts no more.
+    pub fn turn_off(&mut self) {
+        self.mode = Speculation::Off;
+        self.open = None;
+    }
+
+    /// Seconds that drafts saved, less than 0 where they cost, if `n_right` tokens of the last one were right; `None` before there was a
+    /// pass of one row to compare with.
+    pub fn saved(&self, n_right: usize) -> Option<f64> {
+        let open = self.open.as_ref().map_or(Some(0.0), |open| self.pace.won(n_right + 1, open.time));
+        Some(self.pace.saved() + open?).filter(|_| self.pace.single().is_some())
+    }
+
+    /// The number of tokens, at most `limit`, with which a draft of this origin gives the most tokens per second; 0 where none gives more
+    /// than a single row, or there is too much to lose.
+    fn best_length(&self, origin: Origin, limit: usize) -> usize {
+        let Some(single) = self.pace.single().filter(|_| !self.pace.is_stale()) else { return 0 };
+        let (mut best, mut best_rate) = (0, MIN_GAIN / single);
+        // The odds that all tokens up to one are right, and with them the number of tokens that the pass gives.
+        let (mut odds, mut expected) = (1.0, 1.0);
+        for (n, pass) in self.pace.passes().enumerate().skip(1).take(limit) {
+            odds *= self.odds.of(origin.further(n - 1));
+            expected += odds;
+            let rate = expected / pass.time;
+            if rate > best_rate && self.pace.can_risk(pass.at_worst - single) {
+                (best, best_rate) = (n, rate);
+            }
+        }
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Continues a text of `n` tokens, of which a part `right` goes as the lookup says, with passes that take `times` by number of rows.
+    /// Returns the time that it takes and the number of passes.
+    fn run(mode: Speculation, n: usize, right: f64, times: &dyn Fn(usize) -> Duration) -> (Duration, usize) {
+        let mut speculator = Speculator::new(mode);
+        let mut seeded = infer_kernels::testing::Seeded(1);
+        let mut text: Vec<u32> = (0..50).chain(0..10).collect();
+        let (mut time, mut n_passes) = (Duration::ZERO, 0);
+        let end = text.len() + n;
+        while text.len() < end {
+            let last = text.pop().unwrap();
+            let mut draft = Vec::new();
+            speculator.draft(&text, last, end - text.len() - 2, &mut draft);
+            text.push(last);
+            let pass = times(1 + draft.len());
+            speculator.pass(1 + draft.len(), pass);
+            (time, n_passes) = (time + pass, n_passes + 1);
+            let mut n_right = 0;
+            loop {
+                // What the model says: the text goes on as it did before, or it does not.
+                let goes_on = (seeded.below(1000) as f64) < right * 1000.0;
+                let token = if goes_on { (text[text.len() - 1] + 1) % 50 } else { seeded.below(50) as u32 };
+                text.push(token);
+                if draft.get(n_right) != Some(&token) {
+                    break;
+                }
+                n_right += 1;
+            }
+            speculator.settle(n_right, n_right < draft.len());
+        }
+        (time, n_passes)
+    }
+
+    #[test]
+    fn drafts_pay_where_they_are_right_and_rows_are_cheap() {
+        let cheap = |n_rows: usize| (20 + n_rows as u32) * MS;
+        let (plain, n_plain) = run(Speculation::Off, 500, 0.95, &cheap);
+        let (auto, n_auto) = run(Speculation::Auto, 500, 0.95, &cheap);
+        assert_eq!(n_plain, 500);
+        assert!(auto * 3 < plain && n_auto * 3 < n_plain, "{auto:?} of {plain:?}, {n_auto} passes");
+    }
+
+    #[test]
+    fn little_is_lost_whatever_passes_cost_and_however_wrong_drafts_are() {
+        let costs: [&dyn Fn(usize) -> Duration; 5] = [
+            &|n_rows| (20 + n_rows as u32) * MS,
+            &|n_rows| 20 * n_rows as u32 * MS,
+            &|n_rows| if n_rows == 1 { 20 * MS } else { 25 * n_rows as u32 * MS },
+            &|n_rows| if n_rows < 3 { 20 * MS } else { 25 * n_rows as u32 * MS },
+            &|n_rows| if n_rows < 9 { 20 * n_rows as u32 * MS } else { (100 + n_rows as u32) * MS },
+        ];
+        for (i, cost) in costs.iter().enumerate() {
+            for right in [0.0, 0.1, 0.5, 0.9, 1.0] {
+                for n in [20, 100, 2000] {
+                    let (plain, _) = run(Speculation::Off, n, right, cost);
+                    let (auto, _) = run(Speculation::Auto, n, right, cost);
+                    // Beside the part of all time, a pass, and what two rows took beyond two passes when they were first tried.
+                    let allowed = plain.as_secs_f64() * 1.015 + 0.021 + 0.010;
+                    assert!(auto.as_secs_f64() <= allowed, "cost {i}, {right} right, {n} tokens: {auto:?} after {plain:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_forced_draft_has_the_length_asked_for() {
+        let always = Speculation::Always(NonZeroUsize::new(4).unwrap());
+        let mut speculator = Speculator::new(always);
+        let mut draft = Vec::new();
+        speculator.draft(&[1, 2, 3, 4, 5, 6, 1], 2, 100, &mut draft);
+        assert_eq!(draft, [3, 4, 5, 6]);
+        draft.clear();
+        speculator.truncate(4);
+        speculator.draft(&[1, 2, 3, 4, 9, 1, 2], 3, 2, &mut draft);
+        assert_eq!(draft, [4, 9]);
+    }
+}

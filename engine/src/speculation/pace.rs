@@ -1,0 +1,200 @@
+//! `Pace`: how long passes of one row and of several take in this run, and whether trying more has paid so far.
+//!
+//! Nothing is assumed of the machine: times are medians of what was measured. What was not measured yet is guessed from the prompt's passes,
+//! but risked as if each row took a pass of its own; and more rows are tried only after half of them. Not here: how likely a drafted token is right (`odds.rs`). Times change how many tokens are tried, never which come out.
+
+use std::time::Duration;
+
+use super::MAX_ROWS;
+
+/// Times that a median is taken of.
+const N_SAMPLES: usize = 5;
+
+/// Rows from which on a prompt's pass tells what a row costs.
+const MIN_PREFILL: usize = 16;
+
+/// What another row costs, in passes of one row, where no prompt has told.
+const GUESSED_ROW: f64 = 0.125;
+
+/// Passes after which a time that was not measured again counts for half: a machine that was busy then may not be now.
+const HALF_LIFE: f64 = 64.0;
+
+/// Passes after which a single row is measured again, should there be a draft each time.
+const MAX_AGE: u64 = 64;
+
+/// What may be lost at any time: this many single passes, and this part of all time so far.
+const MAX_LOSS: (f64, f64) = (1.0, 0.015);
+
+/// What was won and may be risked, in single passes: were it all, a text that changes its nature would be noticed late.
+const MAX_CREDIT: f64 = 4.0;
+
+/// The last times of one number of rows, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Samples {
+    times: [f64; N_SAMPLES],
+    n: usize,
+    /// The pass of the last one.
+    at: u64,
+}
+
+/// What is known of passes of up to [`MAX_ROWS`] rows.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// By number of rows.
+    samples: [Samples; MAX_ROWS + 1],
+    /// Seconds of a row of a prompt.
+    prefill_row: Option<f64>,
+    n_passes: u64,
+    /// Seconds of all passes.
+    total: f64,
+    /// Seconds that drafts won, or lost where negative.
+    saved: f64,
+    /// The same, of which no more than the credit is kept.
+    balance: f64,
+}
+
+/// Seconds of a pass of some rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass {
+    /// As expected.
+    pub time: f64,
+    /// What is risked with it: as it was measured, or the rows beyond what was measured at a pass for each.
+    pub at_worst: f64,
+}
+
+impl Samples {
+    fn add(&mut self, time: f64, at: u64) {
+        self.times[self.n % N_SAMPLES] = time;
+        self.n += 1;
+        self.at = at;
+    }
+
+    fn median(&self) -> Option<f64> {
+        let mut times = self.times;
+        let known = &mut times[..self.n.min(N_SAMPLES)];
+        known.sort_by(f64::total_cmp);
+        known.get(known.len() / 2).copied()
+    }
+}
+
+impl Pace {
+    /// A prompt's pass.
+    pub fn prefill(&mut self, n_rows: usize, time: Duration) {
+        if n_rows >= MIN_PREFILL {
+            self.prefill_row = Some(time.as_secs_f64() / n_rows as f64);
+        }
+    }
+
+    /// A pass of some rows.
+    pub fn pass(&mut self, n_rows: usize, time: Duration) {
+        self.n_passes += 1;
+        self.total += time.as_secs_f64();
+        if let Some(samples) = self.samples.get_mut(n_rows) {
+            samples.add(time.as_secs_f64(), self.n_passes);
+        }
+    }
+
+    /// The yield of a pass with a draft: the tokens that it gave, and its time with that of drafting.
+    pub fn settle(&mut self, n_tokens: usize, time: Duration) {
+        let won = self.won(n_tokens, time).unwrap_or(0.0);
+        self.saved += won;
+        self.balance = (self.balance + won).min(MAX_CREDIT * self.single().unwrap_or(0.0));
+    }
+
+    /// Seconds that such a pass saved, or cost where negative; `None` before there was a pass of one row.
+    pub fn won(&self, n_tokens: usize, time: Duration) -> Option<f64> {
+        Some(n_tokens as f64 * self.single()? - time.as_secs_f64())
+    }
+
+    /// Seconds that all such passes saved.
+    pub fn saved(&self) -> f64 {
+        self.saved
+    }
+
+    /// Seconds of a pass of one row; `None` before there was one.
+    pub fn single(&self) -> Option<f64> {
+        self.samples[1].median()
+    }
+
+    /// Whether the time of a single row is out of date.
+    pub fn is_stale(&self) -> bool {
+        self.n_passes - self.samples[1].at >= MAX_AGE
+    }
+
+    /// What is known of passes of 1, 2, ... rows, in turn, up to twice as many as were measured. Nothing before a single row was measured.
+    pub fn passes(&self) -> impl Iterator<Item = Pass> {
+        let single = self.single();
+        let row = single.map_or(0.0, |single| self.prefill_row.unwrap_or(GUESSED_ROW * single));
+        let most = (1..=MAX_ROWS).rfind(|&n| self.samples[n].n > 0).map_or(0, |n| (2 * n).min(MAX_ROWS));
+        let before = single.map(|single| Pass { time: single - row, at_worst: 0.0 });
+        self.samples[1..=most].iter().scan(before, move |before, samples| {
+            let Pass { time, at_worst } = (*before)?;
+            let guess = time + row;
+            Some(*before.insert(match samples.median() {
+                Some(measured) => {
+                    let weight = 0.5_f64.powf((self.n_passes - samples.at) as f64 / HALF_LIFE);
+                    Pass { time: weight * measured + (1.0 - weight) * guess, at_worst: measured }
+                }
+                None => Pass { time: guess, at_worst: at_worst + single? },
+            }))
+        })
+    }
+
+    /// Whether `loss` more seconds can be risked.
+    pub fn can_risk(&self, loss: f64) -> bool {
+        let (of_single, of_total) = MAX_LOSS;
+        self.balance - loss >= -(of_single * self.single().unwrap_or(0.0) + of_total * self.total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn micros(pace: &Pace) -> Vec<(i64, i64)> {
+        let round = |time: f64| (time * 1e6).round() as i64;
+        pace.passes().map(|pass| (round(pass.time), round(pass.at_worst))).collect()
+    }
+
+    #[test]
+    fn what_was_not_measured_goes_on_from_what_was_and_is_tried_by_and_by() {
+        let mut pace = Pace::default();
+        pace.prefill(100, 100 * MS);
+        assert!(micros(&pace).is_empty());
+        pace.pass(1, 10 * MS);
+        assert_eq!(micros(&pace), [(10_000, 10_000), (11_000, 20_000)]);
+        pace.pass(2, 15 * MS);
+        assert_eq!(micros(&pace), [(10_000, 10_000), (15_000, 15_000), (16_000, 25_000), (17_000, 35_000)]);
+        // One that took long for another reason is no median.
+        [1, 1, 90].into_iter().for_each(|n| pace.pass(2, 15 * n * MS));
+        assert_eq!(micros(&pace)[1], (15_000, 15_000));
+        pace.pass(9, 30 * MS);
+        assert_eq!(micros(&pace).len(), MAX_ROWS);
+    }
+
+    #[test]
+    fn without_a_prompt_a_row_is_guessed_and_old_times_fade_from_what_is_expected() {
+        let mut pace = Pace::default();
+        pace.pass(1, 8 * MS);
+        pace.pass(2, 30 * MS);
+        assert_eq!(micros(&pace)[..3], [(8_000, 8_000), (30_000, 30_000), (31_000, 38_000)]);
+        (0..64).for_each(|_| pace.pass(1, 8 * MS));
+        assert_eq!(micros(&pace)[1], ((30_000 + 9_000) / 2, 30_000));
+        assert!(!pace.is_stale());
+        (0..64).for_each(|_| pace.pass(2, 9 * MS));
+        assert!(pace.is_stale());
+    }
+
+    #[test]
+    fn losses_are_bounded_by_what_was_won_and_what_was_spent() {
+        let mut pace = Pace::default();
+        (0..100).for_each(|_| pace.pass(1, 10 * MS));
+        assert!(pace.can_risk(0.024) && !pace.can_risk(0.026));
+        pace.settle(1, 25 * MS);
+        assert!(pace.can_risk(0.009) && !pace.can_risk(0.011));
+        (0..100).for_each(|_| pace.settle(5, 20 * MS));
+        assert!(pace.can_risk(0.064) && !pace.can_risk(0.066));
+    }
+}
