@@ -16,6 +16,7 @@ use infer_kernels::{DType, Isa};
 use infer_loaders::OpenOptions;
 
 use crate::fixtures::{FLOATS, LARGER_VOCAB_SIZE, Session, Text, isas, logits, open, open_with, references, write_larger_model};
+use crate::gguf::{VOCAB_SIZE, twins};
 use crate::util::{Dir, checkpoint, infer};
 
 /// The whole of what is left.
@@ -26,6 +27,8 @@ struct Case {
     name: String,
     folder: PathBuf,
     text: Text,
+    /// The types of activations that the weights may meet; `auto` is one of these (`golden.rs`, `gguf.rs`).
+    computes: [Compute; 2],
     /// Where a model was written for this test: keeps it.
     _dir: Option<Dir>,
 }
@@ -51,7 +54,7 @@ impl Case {
         let folder = checkpoint(name);
         let reference = references(&folder).into_iter().find(|r| r.path.file_stem().unwrap() == reference).unwrap();
         let text = Text { n_prompt: reference.prompt.len(), ids: reference.greedy };
-        Case { name: name.to_owned(), folder, text, _dir: None }
+        Case { name: name.to_owned(), folder, text, computes: FLOAT_COMPUTES, _dir: None }
     }
 
     /// A model large enough that one product is shared out among threads.
@@ -61,12 +64,35 @@ impl Case {
         // More rows than a part or a tile of any step takes.
         let ids = (0..21).map(|_| seeded.below(LARGER_VOCAB_SIZE) as u32).collect();
         let text = Text { ids, n_prompt: 18 };
-        Case { name: format!("a larger model in {dtype}"), folder: dir.root().to_path_buf(), text, _dir: Some(dir) }
+        Case {
+            name: format!("a larger model in {dtype}"),
+            folder: dir.root().to_path_buf(),
+            text,
+            computes: FLOAT_COMPUTES,
+            _dir: Some(dir),
+        }
+    }
+
+    /// A model whose matrices take turns among formats of blocks.
+    fn of_blocks(formats: &[DType]) -> Case {
+        let (gguf, dir) = twins(formats);
+        let mut seeded = Seeded(6);
+        let ids = (0..29).map(|_| seeded.below(VOCAB_SIZE) as u32).collect();
+        let text = Text { ids, n_prompt: 26 };
+        let name = format!("blocks of {formats:?}");
+        Case { name, folder: dir.write("m.gguf", gguf.bytes()), text, computes: [Compute::F32, Compute::Int8], _dir: Some(dir) }
     }
 
     fn all() -> Vec<Case> {
         let recorded = RECORDED.iter().map(|(name, reference)| Case::recorded(name, reference));
-        recorded.chain(FLOATS.iter().map(|&dtype| Case::larger(dtype))).collect()
+        let blocks: Vec<DType> = DType::ALL.iter().copied().filter(|dtype| dtype.block_len() > 1).collect();
+        let of_blocks = blocks.chunks(5).map(Case::of_blocks);
+        recorded.chain(FLOATS.iter().map(|&dtype| Case::larger(dtype))).chain(of_blocks).collect()
+    }
+
+    /// Each rung with each type of activations.
+    fn runs(&self) -> Vec<Run> {
+        isas().into_iter().flat_map(|isa| self.computes.map(|compute| (isa, compute))).collect()
     }
 
     fn open(&self, n_threads: usize, (isa, compute): Run) -> Model {
@@ -86,13 +112,10 @@ impl Case {
     }
 }
 
+const FLOAT_COMPUTES: [Compute; 2] = [Compute::F32, Compute::Bf16];
+
 /// What a run's numbers may depend on.
 type Run = (Isa, Compute);
-
-/// Each rung with each type of activations; `auto` is one of these two (`golden.rs`).
-fn runs() -> Vec<Run> {
-    isas().into_iter().flat_map(|isa| [(isa, Compute::F32), (isa, Compute::Bf16)]).collect()
-}
 
 /// Asserts that two lists of logits are the same to the bit.
 #[track_caller]
@@ -108,7 +131,7 @@ fn assert_bits(expected: &[f32], found: &[f32], what: impl Fn() -> String) {
 #[test]
 fn threads_and_chunks_change_no_bit() {
     for case in Case::all() {
-        for run in runs() {
+        for run in case.runs() {
             let expected = logits(&case.open(1, run), &case.text, ALL);
             for n_threads in [1, 2, 3, 8] {
                 let model = case.open(n_threads, run);
@@ -125,7 +148,7 @@ fn threads_and_chunks_change_no_bit() {
 fn other_sequences_in_the_batch_change_no_bit() {
     for case in Case::all() {
         let texts = case.others(16, 100);
-        for run in runs() {
+        for run in case.runs() {
             let alone = case.open(1, run);
             let expected: Vec<Vec<f32>> = texts.iter().map(|text| logits(&alone, text, ALL)).collect();
             let together = case.open(3, run);
@@ -172,7 +195,7 @@ fn interleave(model: &Model, texts: &[Text]) -> Vec<Vec<f32>> {
 #[test]
 fn which_rows_want_logits_changes_no_bit() {
     for case in Case::all() {
-        for run in runs() {
+        for run in case.runs() {
             let model = case.open(2, run);
             let vocab_size = model.config().vocab_size;
             let expected = logits(&model, &case.text, ALL);
@@ -195,7 +218,7 @@ fn which_rows_want_logits_changes_no_bit() {
 #[test]
 fn a_prefix_from_the_cache_changes_no_bit() {
     for case in Case::all() {
-        for run in runs() {
+        for run in case.runs() {
             let (model, n) = (case.open(2, run), case.text.ids.len());
             let longer = branch(&case.text, n, 1);
             let fresh = logits(&model, &longer, ALL);
@@ -291,7 +314,7 @@ fn a_refused_batch_leaves_no_trace() {
 fn where_the_weights_lie_changes_no_bit() {
     for name in ["llama-misaligned", "llama-misaligned-bf16", "llama-f16", "llama-sharded"] {
         let case = Case::recorded(name, "reference");
-        for run @ (isa, compute) in runs() {
+        for run @ (isa, compute) in case.runs() {
             let expected = logits(&case.open(1, run), &case.text, ALL);
             let read = open_with(&case.folder, &OpenOptions { mmap: false }, 1, isa, compute);
             assert_bits(&expected, &logits(&read, &case.text, ALL), || format!("{name}, {run:?}, read and not mapped"));
@@ -301,7 +324,7 @@ fn where_the_weights_lie_changes_no_bit() {
         let case = Case::recorded(name, "reference");
         let aligned = Dir::of_checkpoint(name);
         align(&aligned.path("model.safetensors"));
-        for run @ (isa, compute) in runs() {
+        for run @ (isa, compute) in case.runs() {
             let expected = logits(&case.open(1, run), &case.text, ALL);
             let found = logits(&open(aligned.root(), 1, isa, compute), &case.text, ALL);
             assert_bits(&expected, &found, || format!("{name}, {run:?}, aligned"));
@@ -344,7 +367,7 @@ fn sample(model: &Model, prompt: &[u32], seed: u64, stop_at: Option<usize>) -> V
 fn the_same_seed_draws_the_same_tokens() {
     let case = Case::recorded("mistral-sliding-window", "reference-64");
     let prompt = &case.text.ids[..case.text.n_prompt];
-    for run in runs() {
+    for run in case.runs() {
         let expected = sample(&case.open(1, run), prompt, 7, None);
         assert_eq!(expected.len(), 40);
         for (n_threads, chunk) in [(1, 1), (2, 7), (3, 64), (8, 1000)] {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use infer_engine::{Compute, Model};
 use infer_kernels::testing::{Guarded, Seeded};
-use infer_kernels::{DType, decode, f16};
+use infer_kernels::{DType, Isa, Kernels, decode, f16};
 use infer_loaders::{OpenOptions, open_safetensors};
 use serde_json::json;
 
@@ -84,7 +84,7 @@ fn a_recorded_f16_model_computes_what_the_rounded_original_does() {
 }
 
 const DIM: usize = 256;
-const VOCAB_SIZE: usize = 300;
+pub const VOCAB_SIZE: usize = 300;
 const N_HEADS: usize = 4;
 const N_KV_HEADS: usize = 2;
 
@@ -127,7 +127,7 @@ fn random_weights(dtype: DType, n: usize, seeded: &mut Seeded) -> (Vec<u8>, Vec<
 }
 
 /// A model of matrices in some formats, which take turns, as GGUF and as a folder with float32 weights of the same values.
-fn twins(formats: &[DType]) -> (GgufFile, Dir) {
+pub fn twins(formats: &[DType]) -> (GgufFile, Dir) {
     let mut seeded = Seeded(31);
     let mut gguf = GgufFile::new("llama");
     for (key, n) in [
@@ -189,6 +189,38 @@ fn every_format_computes_what_its_values_do() {
         let path = twin.write("m.gguf", gguf.bytes());
         assert_same_logits(&path, twin.root(), &IDS, &MAPPED);
     }
+}
+
+/// Rounding activations to bytes is what `auto` does for weights of integers, where the CPU multiplies them; it costs little.
+#[test]
+fn activations_in_bytes_are_near_those_in_f32() {
+    let formats: Vec<DType> = DType::ALL.iter().copied().filter(|dtype| dtype.block_len() > 1).collect();
+    let text = Text { ids: IDS.to_vec(), n_prompt: IDS.len() };
+    let mut n_rounded = 0;
+    for dtype in formats {
+        let (gguf, twin) = twins(&[dtype]);
+        let path = twin.write("m.gguf", gguf.bytes());
+        for kernels in Kernels::available() {
+            let isa = kernels.isa();
+            let [auto, int8, exact] = [Compute::Auto, Compute::Int8, Compute::F32].map(|compute| open(&path, 2, isa, compute));
+            let expected = if kernels.has_int8_dot(dtype) { Compute::Int8 } else { Compute::F32 };
+            assert_eq!((auto.compute(), int8.compute()), (expected, expected), "{dtype} on {isa}");
+            let [auto, int8, exact] = [auto, int8, exact].map(|model| logits(&model, &text, 5));
+            assert!(auto == int8, "{dtype} on {isa}");
+            if expected == Compute::F32 {
+                assert!(auto == exact, "{dtype} on {isa}");
+                continue;
+            }
+            n_rounded += 1;
+            let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+                auto.iter().zip(&exact).map(|(&a, &b)| f(f64::from(a), f64::from(b))).sum()
+            };
+            let nmse = sum(&|a, b| (a - b) * (a - b)) / sum(&|_, b| b * b);
+            // Four products one after the other, each off by 2.5e-5, and attention between them.
+            assert!(nmse > 0.0 && nmse < 1e-3, "{dtype} on {isa}: NMSE {nmse:e}");
+        }
+    }
+    assert!(n_rounded > 0 || !Kernels::available().any(|kernels| kernels.isa() == Isa::Avx2), "{n_rounded}");
 }
 
 #[test]

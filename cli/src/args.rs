@@ -60,6 +60,7 @@ The check passes (exit code 0, else 1) when
   in f32 arithmetic:   no logit differs by more than 1e-3, and every top-1 token and the
                        greedy continuation are the same
   in bf16 arithmetic:  the normalised mean squared error is at most 1e-4
+  in int8 arithmetic:  the normalised mean squared error is at most 1e-3
   with --published:    one published variant is met within its tolerance
   with --max-kl:       the mean divergence from the other model is no more";
 
@@ -404,7 +405,7 @@ pub struct EngineArgs {
     /// Instruction set to use [default: the best this processor has]
     #[arg(long, value_name = "ISA", value_parser = isa)]
     pub isa: Option<Isa>,
-    /// Arithmetic of the matrix products: auto, f32 (exact) or bf16
+    /// Arithmetic of the matrix products: auto, f32 (exact), bf16 or int8
     #[arg(long, value_name = "TYPE", value_parser = compute, default_value = "auto")]
     pub compute: Compute,
     /// Prompt tokens read in one pass; changes speed and memory, never the result
@@ -452,7 +453,7 @@ pub struct BenchArgs {
     /// Instruction set to use [default: the best this processor has]
     #[arg(long, value_name = "ISA", value_parser = isa, help_heading = "Engine")]
     pub isa: Option<Isa>,
-    /// Arithmetic of the matrix products: auto, f32 (exact) or bf16
+    /// Arithmetic of the matrix products: auto, f32 (exact), bf16 or int8
     #[arg(long, value_name = "TYPE", value_parser = compute, default_value = "auto", help_heading = "Engine")]
     pub compute: Compute,
     /// Prompt tokens read in one pass
@@ -733,7 +734,7 @@ fn speculation(text: &str) -> Result<Speculation, &'static str> {
 }
 
 fn compute(text: &str) -> Result<Compute, &'static str> {
-    text.parse().map_err(|_| "expected auto, f32 or bf16")
+    text.parse().map_err(|_| "expected auto, f32, bf16 or int8")
 }
 
 fn names(all: &[Isa]) -> String {
@@ -777,7 +778,7 @@ mod tests {
             ),
             (["--samplers", "top_k;top_k"], "--samplers: expected each name at most once, found \"top_k;top_k\""),
             (["--dry-allowed-length", "x"], "--dry-allowed-length: expected a whole number, 0 or more, found \"x\""),
-            (["--compute", "f8"], "--compute: expected auto, f32 or bf16, found \"f8\""),
+            (["--compute", "f8"], "--compute: expected auto, f32, bf16 or int8, found \"f8\""),
             (["--isa", "mmx"], "--isa: expected one of scalar, portable, avx2, avx512, avx512_bf16, found \"mmx\""),
             (["-n", "1.5"], "--max-tokens: expected a whole number, 0 or more, found \"1.5\""),
         ] {

@@ -9,7 +9,7 @@ use infer_kernels::Arithmetic;
 
 use crate::kv_cache::KvCache;
 use crate::matrix::Matrix;
-use crate::model::Model;
+use crate::model::{Compute, Model};
 use crate::weights::{LayerWeights, Linear};
 
 /// The least that some passes read and multiply.
@@ -21,25 +21,29 @@ pub struct Cost {
     pub macs_f32: u64,
     /// Multiply-adds in bf16.
     pub macs_bf16: u64,
+    /// Multiply-adds of bytes.
+    pub macs_int8: u64,
 }
 
 impl Cost {
     /// Multiply-adds of all kinds.
     pub fn macs(&self) -> u64 {
-        self.macs_f32 + self.macs_bf16
+        self.macs_f32 + self.macs_bf16 + self.macs_int8
     }
 
     /// The arithmetic of most multiply-adds.
     pub fn arithmetic(&self) -> Arithmetic {
-        if self.macs_bf16 > self.macs_f32 { Arithmetic::Bf16 } else { Arithmetic::F32 }
+        let of = [(self.macs_f32, Arithmetic::F32), (self.macs_bf16, Arithmetic::Bf16), (self.macs_int8, Arithmetic::Int8)];
+        of.into_iter().max_by_key(|(macs, _)| *macs).map_or(Arithmetic::F32, |(_, arithmetic)| arithmetic)
     }
 
     fn matrix(&mut self, model: &Model, matrix: &Matrix, n_rows: u64) {
         self.bytes += (matrix.n() * matrix.row_bytes()) as u64;
         let macs = (matrix.n() * matrix.k()) as u64 * n_rows;
-        match model.rounds(matrix.dtype()) && model.kernels.has_bf16_dot(matrix.dtype()) {
-            true => self.macs_bf16 += macs,
-            false => self.macs_f32 += macs,
+        match model.compute_of(matrix.dtype()) {
+            Compute::Int8 => self.macs_int8 += macs,
+            Compute::Bf16 if model.kernels.has_bf16_dot(matrix.dtype()) => self.macs_bf16 += macs,
+            Compute::Bf16 | Compute::F32 | Compute::Auto => self.macs_f32 += macs,
         }
     }
 }
@@ -49,6 +53,7 @@ impl std::ops::AddAssign for Cost {
         self.bytes += other.bytes;
         self.macs_f32 += other.macs_f32;
         self.macs_bf16 += other.macs_bf16;
+        self.macs_int8 += other.macs_int8;
     }
 }
 

@@ -19,7 +19,7 @@ use crate::buffer::Buffer;
 use crate::error::ModelError;
 use crate::kv_cache::KvCache;
 use crate::matrix::Matrix;
-use crate::model::Model;
+use crate::model::{Compute, Model};
 use crate::rope::Rope;
 use crate::state::{Rounded, State};
 use crate::team::Crew;
@@ -144,8 +144,12 @@ impl Model {
 
     /// Matrix products of the same input. x: (rows, k)
     fn products(&self, crew: &Crew<'_>, x: &[f32], rounded: &mut Rounded, products: Vec<Product<'_>>) {
-        if products.iter().any(|p| self.rounds(p.matrix.dtype())) {
-            rounded.set(x);
+        let rounds_to = |compute| products.iter().find(|p| self.compute_of(p.matrix.dtype()) == compute);
+        if rounds_to(Compute::Bf16).is_some() {
+            rounded.set_bf16(x);
+        }
+        if let Some(product) = rounds_to(Compute::Int8) {
+            rounded.set_int8(crew, x, ROWS_PER_PART * product.matrix.k());
         }
         let bytes: usize = products.iter().map(|p| p.matrix.n() * p.matrix.row_bytes()).sum();
         let part_bytes = (bytes / (crew.n_threads() * PARTS_PER_THREAD)).max(MIN_PART_BYTES);
@@ -153,10 +157,11 @@ impl Model {
         crew.each_with_scratch(parts, |part: ProductPart<'_>, scratch| {
             let ProductPart { matrix, first_row, bias, mut out } = part;
             let (rows, dtype) = (first_row..first_row + out.cols(), matrix.dtype());
-            let x = match self.rounds(dtype) {
-                false => Activations::F32(x),
-                true if self.kernels.has_bf16_dot(dtype) => Activations::Bf16(rounded.bf16(x.len())),
-                true => Activations::F32(rounded.f32(x.len())),
+            let x = match self.compute_of(dtype) {
+                Compute::Int8 => Activations::Int8(rounded.int8(x.len())),
+                Compute::Bf16 if self.kernels.has_bf16_dot(dtype) => Activations::Bf16(rounded.bf16(x.len())),
+                Compute::Bf16 => Activations::F32(rounded.f32(x.len())),
+                Compute::F32 | Compute::Auto => Activations::F32(x),
             };
             self.kernels.matmul(dtype, matrix.rows(rows), x, matrix.k(), out.reborrow(), scratch);
             if let Some(bias) = bias {

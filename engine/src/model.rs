@@ -45,18 +45,20 @@ pub const DEFAULT_PREFILL_CHUNK: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 /// The type in which activations enter a matrix product. Sums are f32 always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compute {
-    /// bf16 for bf16 weights where the CPU multiplies the two natively, f32 otherwise.
+    /// For weights of each format what the CPU multiplies natively: bf16 for bf16, bytes for integers; f32 otherwise.
     #[default]
     Auto,
     /// Exact f32 arithmetic.
     F32,
     /// Activations are rounded to bf16.
     Bf16,
+    /// Activations are rounded to bytes for weights of integers, where the CPU multiplies the two natively; f32 otherwise.
+    Int8,
 }
 
 impl Compute {
     /// Every choice.
-    pub const ALL: &'static [Compute] = &[Compute::Auto, Compute::F32, Compute::Bf16];
+    pub const ALL: &'static [Compute] = &[Compute::Auto, Compute::F32, Compute::Bf16, Compute::Int8];
 
     /// The name by which `--compute` calls it.
     pub const fn name(self) -> &'static str {
@@ -64,6 +66,7 @@ impl Compute {
             Compute::Auto => "auto",
             Compute::F32 => "f32",
             Compute::Bf16 => "bf16",
+            Compute::Int8 => "int8",
         }
     }
 }
@@ -78,7 +81,7 @@ impl FromStr for Compute {
     type Err = &'static str;
 
     fn from_str(s: &str) -> Result<Compute, &'static str> {
-        Compute::ALL.iter().copied().find(|c| c.name() == s).ok_or("expected one of auto, f32, bf16")
+        Compute::ALL.iter().copied().find(|c| c.name() == s).ok_or("expected one of auto, f32, bf16, int8")
     }
 }
 
@@ -112,10 +115,10 @@ impl Model {
         self.kernels.isa()
     }
 
-    /// The type that most products' activations are rounded to: `F32` or `Bf16`.
+    /// The type that most products' activations are rounded to, never `Auto`.
     pub fn compute(&self) -> Compute {
         let largest = self.weights.layers.first().map_or(&self.weights.lm_head, |layer| &layer.gate_proj.weight);
-        if self.rounds(largest.dtype()) { Compute::Bf16 } else { Compute::F32 }
+        self.compute_of(largest.dtype())
     }
 
     /// Number of worker threads.
@@ -153,12 +156,13 @@ impl Model {
         State::new()
     }
 
-    /// Whether activations are rounded to bf16 before they meet weights of this format.
-    pub(crate) fn rounds(&self, dtype: DType) -> bool {
+    /// The type that activations are rounded to before they meet weights of this format, never `Auto`.
+    pub(crate) fn compute_of(&self, dtype: DType) -> Compute {
         match self.compute {
-            Compute::Auto => self.kernels.has_bf16_dot(dtype),
-            Compute::F32 => false,
-            Compute::Bf16 => true,
+            Compute::Bf16 => Compute::Bf16,
+            Compute::Auto if self.kernels.has_bf16_dot(dtype) => Compute::Bf16,
+            Compute::Auto | Compute::Int8 if self.kernels.has_int8_dot(dtype) => Compute::Int8,
+            Compute::Auto | Compute::Int8 | Compute::F32 => Compute::F32,
         }
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Not here: what is computed into them (`forward.rs`), and keys and values, which outlive a pass (`kv_cache.rs`).
 
-use infer_kernels::{bf16, round_to_bf16};
+use infer_kernels::{INT8_BLOCK, Int8Rows, Int8RowsMut, bf16, round_to_bf16, round_to_int8};
 
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::error::ModelError;
 use crate::kv_cache::PAGE_LEN;
+use crate::team::Crew;
 
 /// The buffers of a forward pass over at most `n_rows` rows, named as in `forward.rs`.
 #[derive(Default)]
@@ -30,7 +31,7 @@ pub struct State {
     pub(crate) gate: Buffer<f32>,
     /// (rows, hidden_dim)
     pub(crate) up: Buffer<f32>,
-    /// The input of a product, rounded to bf16. (rows, the widest input)
+    /// The input of a product, rounded. (rows, the widest input)
     pub(crate) rounded: Rounded,
     /// Angle per position of each pair of a head. (head_dim / 2,)
     pub(crate) frequencies: Buffer<f32>,
@@ -45,30 +46,63 @@ pub struct State {
     vocab_size: usize,
 }
 
-/// Activations rounded to bf16, in both forms that kernels take.
+/// Activations rounded to bf16, in both forms that kernels take, and to bytes.
 #[derive(Default)]
 pub(crate) struct Rounded {
     bf16: Buffer<bf16>,
     /// The same numbers, for instruction sets without a bf16 product.
     f32: Buffer<f32>,
+    /// Bytes, and what belongs to each block of them; see [`Int8Rows`].
+    q: Buffer<i8>,
+    scales: Buffer<f32>,
+    starts: Buffer<i32>,
+    half_starts: Buffer<i32>,
+    offsets: Buffer<f32>,
 }
 
 impl Rounded {
-    /// Rounds `x`, at most as many elements as the buffers were sized for.
-    pub fn set(&mut self, x: &[f32]) {
+    /// Rounds `x` to bf16, at most as many elements as the buffers were sized for.
+    pub fn set_bf16(&mut self, x: &[f32]) {
         let rounded = &mut self.bf16[..x.len()];
         round_to_bf16(x, rounded);
         rounded.iter().zip(self.f32.iter_mut()).for_each(|(from, to)| *to = from.to_f32());
     }
 
-    /// The first `n` numbers.
+    /// Rounds `x` to bytes on all threads, in parts of `part_len` elements; both are multiples of a block.
+    pub fn set_int8(&mut self, crew: &Crew<'_>, x: &[f32], part_len: usize) {
+        let n = part_len / INT8_BLOCK;
+        let sums = self.starts.chunks_mut(n).zip(self.half_starts.chunks_mut(2 * n)).zip(self.offsets.chunks_mut(n));
+        let parts = x.chunks(part_len).zip(self.q.chunks_mut(part_len)).zip(self.scales.chunks_mut(n)).zip(sums);
+        type Part<'a> = (((&'a [f32], &'a mut [i8]), &'a mut [f32]), ((&'a mut [i32], &'a mut [i32]), &'a mut [f32]));
+        crew.each(parts.collect(), |(((x, q), scales), ((starts, half_starts), offsets)): Part<'_>| {
+            // The last part may be shorter than the buffers' parts.
+            let n = x.len() / INT8_BLOCK;
+            let (q, scales, starts) = (&mut q[..x.len()], &mut scales[..n], &mut starts[..n]);
+            let (half_starts, offsets) = (&mut half_starts[..2 * n], &mut offsets[..n]);
+            round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets });
+        });
+    }
+
+    /// The first `n` numbers as bf16.
     pub fn bf16(&self, n: usize) -> &[bf16] {
         &self.bf16[..n]
     }
 
-    /// The first `n` numbers, widened.
+    /// The first `n` numbers as bf16, widened.
     pub fn f32(&self, n: usize) -> &[f32] {
         &self.f32[..n]
+    }
+
+    /// The first `n` numbers as bytes.
+    pub fn int8(&self, n: usize) -> Int8Rows<'_> {
+        let n_blocks = n / INT8_BLOCK;
+        Int8Rows {
+            q: &self.q[..n],
+            scales: &self.scales[..n_blocks],
+            starts: &self.starts[..n_blocks],
+            half_starts: &self.half_starts[..2 * n_blocks],
+            offsets: &self.offsets[..n_blocks],
+        }
     }
 }
 
@@ -138,7 +172,9 @@ impl State {
         let n_queries = n_rows.saturating_mul(config.n_heads);
         let a = &mut self.attention;
         let widest = dim.max(q_dim).max(hidden_dim);
-        let floats: [(&mut Buffer<f32>, usize, usize); 19] = [
+        let n_rounded = n_rows.max(n_logits);
+        let blocks = widest.div_ceil(INT8_BLOCK);
+        let floats: [(&mut Buffer<f32>, usize, usize); 21] = [
             (&mut self.x, n_rows, dim),
             (&mut self.normed, n_rows.max(n_logits), dim),
             (&mut self.delta, n_rows.max(n_logits), dim),
@@ -157,12 +193,17 @@ impl State {
             (&mut a.sum, n_queries, 1),
             (&mut a.max, n_queries, 1),
             (&mut a.scores, n_queries, PAGE_LEN),
-            (&mut self.rounded.f32, n_rows.max(n_logits), widest),
+            (&mut self.rounded.f32, n_rounded, widest),
+            (&mut self.rounded.scales, n_rounded, blocks),
+            (&mut self.rounded.offsets, n_rounded, blocks),
         ];
         for (buffer, rows, cols) in floats {
             f(rows.saturating_mul(cols), size_of::<f32>(), buffer)?;
         }
-        f(n_rows.max(n_logits).saturating_mul(widest), size_of::<bf16>(), &mut self.rounded.bf16)?;
+        f(n_rounded.saturating_mul(widest), size_of::<bf16>(), &mut self.rounded.bf16)?;
+        f(n_rounded.saturating_mul(widest), size_of::<i8>(), &mut self.rounded.q)?;
+        f(n_rounded.saturating_mul(blocks), size_of::<i32>(), &mut self.rounded.starts)?;
+        f(n_rounded.saturating_mul(2 * blocks), size_of::<i32>(), &mut self.rounded.half_starts)?;
         f(n_queries, size_of::<(usize, usize)>(), &mut a.visible)
     }
 }

@@ -11,7 +11,7 @@ use half::bf16;
 use crate::arch;
 use crate::dtype::DType;
 use crate::generic::attention::{Chunk, Running};
-use crate::generic::int8::{INT8_BLOCK, Int8Rows};
+use crate::generic::int8::Int8Rows;
 use crate::generic::probe::{Arithmetic, Probes, READ_WAYS};
 use crate::view::MatMut;
 
@@ -126,7 +126,7 @@ impl Activations<'_> {
 pub(crate) type MatmulF32 = unsafe fn(&[u8], &[f32], usize, MatMut<'_>, &mut [f32]);
 pub(crate) type MatmulBf16 = unsafe fn(&[u8], &[bf16], usize, MatMut<'_>, &mut [f32]);
 
-pub(crate) type MatmulInt8 = unsafe fn(&[u8], Int8Rows<'_>, usize, MatMut<'_>);
+pub(crate) type MatmulInt8 = unsafe fn(&[u8], Int8Rows<'_>, usize, MatMut<'_>, &mut [f32]);
 
 /// The kernels of one ISA.
 #[derive(Clone, Copy)]
@@ -210,9 +210,9 @@ impl Kernels {
                     matmul(w, x, k, out, scratch)
                 }
                 Activations::Int8(x) => {
-                    assert_eq!(x.scales.len() * INT8_BLOCK, x.q.len(), "scales of int8 activations");
+                    assert!(x.is_consistent(), "scales of int8 activations");
                     let matmul = self.matmul_int8[dtype as usize].expect("int8 activations where the ISA multiplies them");
-                    matmul(w, x, k, out)
+                    matmul(w, x, k, out, scratch)
                 }
             }
         }

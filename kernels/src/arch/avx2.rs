@@ -7,7 +7,8 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::arch::x86_int8::{self, Bytes, Codes};
+use crate::arch::avx2_int8;
+use crate::arch::x86_codes::Codes;
 use crate::block::{Block, Element, Q4_0, Q8_0, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
@@ -239,21 +240,9 @@ unsafe fn read<const STREAMS: usize, const PREFETCH: usize>(data: &[f32]) {
     unsafe { probe::read::<__m256, STREAMS, PREFETCH>(data) }
 }
 
-/// Products of bytes, added by twos to 16 bits and by fours to 32.
-struct Maddubs;
-
-// SAFETY: the intrinsics need AVX2, which the trait's contract asks of the caller.
-unsafe impl Bytes for Maddubs {
-    #[inline(always)]
-    unsafe fn dot(w: __m256i, x: __m256i) -> __m256i {
-        // SAFETY: the trait's contract.
-        unsafe { _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)) }
-    }
-}
-
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn matmul_int8<B: Codes>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>) {
+unsafe fn matmul_int8<B: Codes>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>, _: &mut [f32]) {
     let w = cast::<B>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { x86_int8::matmul::<Maddubs, B, 2, 4>(w, x, k, &mut out) }
+    unsafe { avx2_int8::matmul::<B, 2, 4>(w, x, k, &mut out) }
 }

@@ -8,8 +8,9 @@ use core::arch::x86_64::*;
 use half::bf16;
 
 use crate::arch::avx512;
-use crate::arch::x86_int8::{self, Bytes, Codes};
-use crate::block::{Q4_0, Q8_0, cast};
+use crate::arch::vnni;
+use crate::arch::vnni_scales::Scales;
+use crate::block::{Iq4Nl, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::DType;
 use crate::generic::int8::Int8Rows;
@@ -20,7 +21,14 @@ use crate::view::MatMut;
 pub(crate) const KERNELS: Kernels = Kernels { isa: Isa::Avx512Bf16, probes: PROBES, ..avx512::KERNELS }
     .with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<0>)
     .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
-    .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>);
+    .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>)
+    .with_matmul_int8(DType::Q4_1, matmul_int8::<Q4_1>)
+    .with_matmul_int8(DType::Q5_0, matmul_int8::<Q5_0>)
+    .with_matmul_int8(DType::Q5_1, matmul_int8::<Q5_1>)
+    .with_matmul_int8(DType::Iq4Nl, matmul_int8::<Iq4Nl>)
+    .with_matmul_int8(DType::Q4K, matmul_int8::<Q4K>)
+    .with_matmul_int8(DType::Q5K, matmul_int8::<Q5K>)
+    .with_matmul_int8(DType::Q6K, matmul_int8::<Q6K>);
 
 /// The same for CPUs whose caches have to be asked for lines early; only reading differs, and so no bit of any result.
 pub(crate) const PREFETCHING: Kernels = KERNELS.with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<4096>);
@@ -130,7 +138,7 @@ unsafe impl Instruction for Dpbf16 {
     }
 }
 
-/// 64 pairs of u8 and i8, added by fours to 16 i32 lanes: the probe. Products take 32 pairs, a block of weights.
+/// 64 pairs of u8 and i8, added by fours to 16 i32 lanes: the probe.
 struct Dpbusd;
 
 // SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller.
@@ -170,18 +178,9 @@ unsafe fn multiply_adds_int8(rounds: usize) {
     unsafe { multiply_adds::<Dpbusd, N>(rounds) }
 }
 
-// SAFETY: the intrinsics need AVX-512 VNNI and VL, which the trait's contract asks of the caller.
-unsafe impl Bytes for Dpbusd {
-    #[inline(always)]
-    unsafe fn dot(w: __m256i, x: __m256i) -> __m256i {
-        // SAFETY: the trait's contract.
-        unsafe { _mm256_dpbusd_epi32(_mm256_setzero_si256(), w, x) }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl,avx512vnni")]
-unsafe fn matmul_int8<B: Codes>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>) {
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn matmul_int8<B: Scales>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>, scratch: &mut [f32]) {
     let w = cast::<B>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { x86_int8::matmul::<Dpbusd, B, 4, 4>(w, x, k, &mut out) }
+    unsafe { vnni::matmul::<B, 12>(w, x, k, &mut out, scratch) }
 }

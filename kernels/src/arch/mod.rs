@@ -8,8 +8,14 @@ pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_int8;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
-mod x86_int8;
+mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod vnni_scales;
+#[cfg(target_arch = "x86_64")]
+mod x86_codes;

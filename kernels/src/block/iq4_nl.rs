@@ -15,6 +15,15 @@ pub struct Iq4Nl {
 
 const _: () = assert!(size_of::<Iq4Nl>() == 18 && align_of::<Iq4Nl>() == 1);
 
+impl Iq4Nl {
+    /// The bits of the scale, an f16, and the codes as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> (u16, &[u8; 16]) {
+        (u16::from_le_bytes(self.d), &self.qs)
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Iq4Nl {
     const DTYPE: DType = DType::Iq4Nl;

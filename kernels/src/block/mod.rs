@@ -24,6 +24,8 @@ mod search;
 pub use iq4_nl::Iq4Nl;
 pub use iq4_xs::Iq4Xs;
 pub use mxfp4::Mxfp4;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use parts::NON_LINEAR;
 pub use q2_k::Q2K;
 pub use q3_k::Q3K;
 pub use q4_0::Q4_0;

@@ -8,7 +8,7 @@ use half::f16;
 pub(super) const SUPER_BLOCK: usize = 256;
 
 /// The values of the 4-bit codes of IQ4_NL and IQ4_XS.
-pub(super) const NON_LINEAR: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub(crate) const NON_LINEAR: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// A scale: an f16, little-endian.
 #[inline(always)]

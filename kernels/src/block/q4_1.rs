@@ -15,6 +15,15 @@ pub struct Q4_1 {
 
 const _: () = assert!(size_of::<Q4_1>() == 20 && align_of::<Q4_1>() == 1);
 
+impl Q4_1 {
+    /// The bits of the scale, an f16, and the codes as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> (u16, &[u8; 16]) {
+        (u16::from_le_bytes(self.d), &self.qs)
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Q4_1 {
     const DTYPE: DType = DType::Q4_1;

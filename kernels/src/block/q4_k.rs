@@ -19,6 +19,15 @@ pub struct Q4K {
 
 const _: () = assert!(size_of::<Q4K>() == 144 && align_of::<Q4K>() == 1);
 
+impl Q4K {
+    /// The bits of the two scales, f16s, the packed scales and minima, and the codes as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> ([[u8; 2]; 2], &[u8; 12], &[u8; 128]) {
+        ([self.d, self.dmin], &self.scales, &self.qs)
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Q4K {
     const DTYPE: DType = DType::Q4K;

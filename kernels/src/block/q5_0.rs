@@ -17,6 +17,15 @@ pub struct Q5_0 {
 
 const _: () = assert!(size_of::<Q5_0>() == 22 && align_of::<Q5_0>() == 1);
 
+impl Q5_0 {
+    /// The bits of the scale, an f16, the codes' fifth bits and their low halves as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> (u16, &[u8; 4], &[u8; 16]) {
+        (u16::from_le_bytes(self.d), &self.qh, &self.qs)
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Q5_0 {
     const DTYPE: DType = DType::Q5_0;

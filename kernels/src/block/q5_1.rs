@@ -18,6 +18,15 @@ pub struct Q5_1 {
 
 const _: () = assert!(size_of::<Q5_1>() == 24 && align_of::<Q5_1>() == 1);
 
+impl Q5_1 {
+    /// The bits of the scale, an f16, the codes' fifth bits and their low halves as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> (u16, &[u8; 4], &[u8; 16]) {
+        (u16::from_le_bytes(self.d), &self.qh, &self.qs)
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Q5_1 {
     const DTYPE: DType = DType::Q5_1;

@@ -20,6 +20,22 @@ pub struct Q5K {
 
 const _: () = assert!(size_of::<Q5K>() == 176 && align_of::<Q5K>() == 1);
 
+impl Q5K {
+    /// The bits of the two scales, f16s, the packed scales and minima, and the codes' low halves as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> ([[u8; 2]; 2], &[u8; 12], &[u8; 128]) {
+        ([self.d, self.dmin], &self.scales, &self.qs)
+    }
+
+    /// The codes' fifth bits as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn fifths(&self) -> &[u8; 32] {
+        &self.qh
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Q5K {
     const DTYPE: DType = DType::Q5K;

@@ -19,6 +19,15 @@ pub struct Q6K {
 
 const _: () = assert!(size_of::<Q6K>() == 210 && align_of::<Q6K>() == 1);
 
+impl Q6K {
+    /// The codes' low halves and upper bits as they lie, the scales, and the bits of their scale, an f16.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> (&[u8; 128], &[u8; 64], &[i8; 16], [u8; 2]) {
+        (&self.ql, &self.qh, &self.scales, self.d)
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Q6K {
     const DTYPE: DType = DType::Q6K;

@@ -1,21 +1,60 @@
 //! int8 activations: their rounding, and products with weights in blocks, against exact sums; one row against many, bit for bit.
 
+use std::ops::Range;
+
 use infer_kernels::testing::{Guarded, Seeded};
-use infer_kernels::{Activations, DType, INT8_BLOCK, Int8Rows, Kernels, MatMut, decode, round_to_int8};
+use infer_kernels::{Activations, DType, INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, MatMut, decode, round_to_int8};
 
 use crate::{TINY, UNIT, assert_close, assert_intact};
 
-fn rounded(x: &[f32]) -> (Vec<i8>, Vec<f32>) {
-    let (mut q, mut scales) = (vec![0; x.len()], vec![0.0; x.len() / INT8_BLOCK]);
-    round_to_int8(x, &mut q, &mut scales);
-    (q, scales)
+/// Rounded rows that own their numbers.
+struct Rounded {
+    q: Vec<i8>,
+    scales: Vec<f32>,
+    starts: Vec<i32>,
+    half_starts: Vec<i32>,
+    offsets: Vec<f32>,
+}
+
+fn rounded(x: &[f32]) -> Rounded {
+    let n = x.len() / INT8_BLOCK;
+    let mut r = Rounded {
+        q: vec![0; x.len()],
+        scales: vec![0.0; n],
+        starts: vec![0; n],
+        half_starts: vec![0; 2 * n],
+        offsets: vec![0.0; n],
+    };
+    let Rounded { q, scales, starts, half_starts, offsets } = &mut r;
+    round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets });
+    r
+}
+
+impl Rounded {
+    /// Some of the rows, each of `n_blocks` blocks.
+    fn rows(&self, rows: Range<usize>, n_blocks: usize) -> Int8Rows<'_> {
+        let at = |width: usize| rows.start * width..rows.end * width;
+        Int8Rows {
+            q: &self.q[at(n_blocks * INT8_BLOCK)],
+            scales: &self.scales[at(n_blocks)],
+            starts: &self.starts[at(n_blocks)],
+            half_starts: &self.half_starts[at(2 * n_blocks)],
+            offsets: &self.offsets[at(n_blocks)],
+        }
+    }
 }
 
 #[test]
 fn rounding_is_to_the_nearest_of_127_steps() {
     let mut seeded = Seeded(1);
     let x: Vec<f32> = (0..1000 * INT8_BLOCK).map(|_| seeded.awkward()).collect();
-    let (q, scales) = rounded(&x);
+    let Rounded { q, scales, starts, half_starts, offsets } = rounded(&x);
+    let sum = |q: &[i8]| q.iter().map(|&q| i32::from(q)).sum::<i32>();
+    for (i, q) in q.chunks_exact(INT8_BLOCK).enumerate() {
+        assert_eq!(starts[i], -128 * sum(q));
+        assert_eq!(half_starts[2 * i..2 * i + 2], [-128 * sum(&q[..16]), -128 * sum(&q[16..])]);
+        assert_eq!(offsets[i], -scales[i] * sum(q) as f32);
+    }
     for ((x, q), scale) in x.chunks_exact(INT8_BLOCK).zip(q.chunks_exact(INT8_BLOCK)).zip(scales) {
         for (x, q) in x.iter().zip(q) {
             let off = (f64::from(*x) - f64::from(scale) * f64::from(*q)).abs();
@@ -30,7 +69,7 @@ fn ties_go_to_even_and_what_is_not_finite_stays_so() {
     let block = |first: &[f32]| {
         let mut x = vec![0.0; INT8_BLOCK];
         x[..first.len()].copy_from_slice(first);
-        let (q, scales) = rounded(&x);
+        let Rounded { q, scales, .. } = rounded(&x);
         (q[..first.len()].to_vec(), scales[0])
     };
     assert_eq!(block(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -127.0]), (vec![127, 0, 2, 2, 0, -2, -127], 1.0));
@@ -42,31 +81,65 @@ fn ties_go_to_even_and_what_is_not_finite_stays_so() {
     }
 }
 
-/// Weights of every bit pattern with finite values, now and then the lowest code, and a scale that is zero or subnormal.
-fn weights(dtype: DType, n_blocks: usize, seeded: &mut Seeded) -> (Vec<u8>, Vec<f32>) {
-    let (mut bytes, mut values) = (Vec::new(), Vec::new());
-    let mut decoded = vec![0.0; dtype.block_len()];
-    while values.len() < n_blocks * dtype.block_len() {
+/// Weights, as bytes and as numbers, and a bound of each number's parts.
+struct Weights {
+    bytes: Vec<u8>,
+    values: Vec<f32>,
+    /// |scale · code| + |minimum|, of which the weight may be a small difference
+    sizes: Vec<f32>,
+}
+
+/// Formats with a scale in bytes 0..2 and a minimum, or the scale of minima, in bytes 2..4.
+const WITH_MINIMA: [DType; 4] = [DType::Q4_1, DType::Q5_1, DType::Q4K, DType::Q5K];
+
+/// Weights of every bit pattern with finite values, now and then the same code everywhere, and a scale that is zero or subnormal.
+fn weights(dtype: DType, n: usize, seeded: &mut Seeded) -> Weights {
+    let mut w = Weights { bytes: Vec::new(), values: Vec::new(), sizes: Vec::new() };
+    let header = if WITH_MINIMA.contains(&dtype) { 4 } else { 2 };
+    let of = |block: &[u8]| {
+        let mut decoded = vec![0.0; dtype.block_len()];
+        decode(dtype, block, &mut decoded);
+        decoded
+    };
+    while w.values.len() < n {
         let mut block: Vec<u8> = (0..dtype.block_bytes()).map(|_| seeded.bits() as u8).collect();
         match seeded.below(6) {
-            0 => block[2..].fill([0x80, 0x7f, 0x00, 0xff][seeded.below(4)]),
+            0 => block[header..].fill([0x80, 0x7f, 0x00, 0xff][seeded.below(4)]),
             1 => block[1] = 0,
             _ => {}
         }
-        decode(dtype, &block, &mut decoded);
+        let decoded = of(&block);
         if decoded.iter().all(|x| x.is_finite()) {
-            bytes.extend_from_slice(&block);
-            values.extend_from_slice(&decoded);
+            let (mut without_minimum, mut minimum) = (block.clone(), block.clone());
+            if header == 4 {
+                without_minimum[2..4].fill(0);
+                minimum[..2].fill(0);
+            } else {
+                minimum.fill(0);
+            }
+            let minimum = if header == 4 { of(&minimum) } else { vec![0.0; dtype.block_len()] };
+            w.sizes.extend(of(&without_minimum).iter().zip(&minimum).map(|(a, b)| a.abs() + b.abs()));
+            w.bytes.extend_from_slice(&block);
+            w.values.extend_from_slice(&decoded);
         }
     }
-    (bytes, values)
+    w
 }
 
+/// The product, with scratch for a row, or for a panel of 16 as well: each, if they differ in nothing.
 fn multiply(kernels: &Kernels, dtype: DType, w: &[u8], x: Int8Rows<'_>, k: usize, n: usize) -> Vec<f32> {
-    let mut out = Guarded::new(x.q.len() / k * n, 0, f32::NAN, || 0.0);
-    kernels.matmul(dtype, w, Activations::Int8(x), k, MatMut::new(out.get_mut(), n), &mut vec![0.0; k]);
-    assert_intact(&out, "matmul");
-    out.get().to_vec()
+    let of = |scratch_len: usize| {
+        let mut out = Guarded::new(x.q.len() / k * n, 0, f32::NAN, || 0.0);
+        let mut scratch = Guarded::new(scratch_len, 0, f32::NAN, || f32::NAN);
+        kernels.matmul(dtype, w, Activations::Int8(x), k, MatMut::new(out.get_mut(), n), scratch.get_mut());
+        assert_intact(&out, "matmul");
+        assert_intact(&scratch, "scratch of matmul");
+        out.get().to_vec()
+    };
+    let (small, large) = (of(k), of(6 * k));
+    let differs = small.iter().zip(&large).position(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan()));
+    assert!(differs.is_none(), "{} {dtype} ({n}, {k}): output {differs:?} depends on scratch", kernels.isa());
+    large
 }
 
 /// Every rung and format that has such a product.
@@ -79,29 +152,32 @@ fn kernels() -> impl Iterator<Item = (Kernels, DType)> {
 fn products_are_exact_sums_up_to_f32_rounding() {
     let mut seeded = Seeded(2);
     for (kernels, dtype) in kernels() {
-        for (m, n, n_blocks) in [(1, 1, 1), (1, 9, 3), (2, 5, 2), (4, 4, 7), (5, 6, 1), (9, 11, 5), (3, 2, 100)] {
-            let k = n_blocks * INT8_BLOCK;
-            let (w, values) = weights(dtype, n * n_blocks, &mut seeded);
+        let shapes = [(1, 1, 1), (1, 9, 3), (2, 5, 2), (4, 4, 7), (5, 6, 1), (9, 11, 5), (3, 2, 100), (30, 33, 18), (17, 16, 33)];
+        for (m, n, n_blocks) in shapes {
+            let k = (n_blocks * INT8_BLOCK).next_multiple_of(dtype.block_len());
+            let n_blocks = k / INT8_BLOCK;
+            let Weights { bytes: w, values, sizes } = weights(dtype, n * k, &mut seeded);
             let mut x: Vec<f32> = (0..m * k).map(|_| seeded.awkward()).collect();
             // All activations at either end of their range.
-            x[..INT8_BLOCK].fill(if n_blocks % 2 == 0 { -3.0 } else { 3.0 });
-            let (q, scales) = rounded(&x);
+            x[..INT8_BLOCK].fill(if n_blocks.is_multiple_of(2) { -3.0 } else { 3.0 });
+            let x = rounded(&x);
+            let (q, scales) = (&x.q, &x.scales);
             // As it lies in a map: at any address.
             let mut bytes = w.iter().copied();
             let w = Guarded::new(bytes.len(), n_blocks % 3, 0xff, || bytes.next().unwrap());
-            let got = multiply(&kernels, dtype, w.get(), Int8Rows { q: &q, scales: &scales }, k, n);
+            let got = multiply(&kernels, dtype, w.get(), x.rows(0..m, n_blocks), k, n);
             for (i, &got) in got.iter().enumerate() {
                 let (t, r) = (i / n, i % n);
                 let (mut want, mut size) = (0.0, 0.0);
                 for j in 0..k {
-                    let term =
-                        f64::from(values[r * k + j]) * f64::from(q[t * k + j]) * f64::from(scales[(t * k + j) / INT8_BLOCK]);
-                    want += term;
-                    size += term.abs();
+                    let x = f64::from(q[t * k + j]) * f64::from(scales[(t * k + j) / INT8_BLOCK]);
+                    want += f64::from(values[r * k + j]) * x;
+                    size += f64::from(sizes[r * k + j]) * x.abs();
                 }
-                // Eight lanes of n_blocks fused steps, a product of scales each, three additions; a product of scales that is
-                // subnormal is off by TINY, which a sum of 32 products multiplies.
-                let bound = 2.0 * (n_blocks as f64 + 6.0) * UNIT * size + n_blocks as f64 * TINY * f64::from(32 * 128 * 127);
+                // At most two fused steps for each block in a chain or lane, a product of scales each, three additions; a product of
+                // scales that is subnormal is off by TINY, which a sum of 32 products multiplies, and with it a minimum.
+                let steps = n_blocks as f64;
+                let bound = 2.0 * (2.0 * steps + 6.0) * UNIT * size + 2.0 * steps * TINY * f64::from(32 * 128 * 127);
                 assert_close(got, want as f32, bound, &|| format!("{} {dtype} ({m}, {n}, {k}) output {t}, {r}", kernels.isa()));
             }
         }
@@ -112,12 +188,13 @@ fn products_are_exact_sums_up_to_f32_rounding() {
 fn one_row_has_the_bits_of_many() {
     let mut seeded = Seeded(3);
     for (kernels, dtype) in kernels() {
-        let (m, n, n_blocks) = (11, 13, 9);
-        let k = n_blocks * INT8_BLOCK;
-        let (w, _) = weights(dtype, n * n_blocks, &mut seeded);
+        let (m, n) = (21, 37);
+        let k = if dtype.block_len() > INT8_BLOCK { 3 * dtype.block_len() } else { 27 * INT8_BLOCK };
+        let n_blocks = k / INT8_BLOCK;
+        let w = weights(dtype, n * k, &mut seeded).bytes;
         let x: Vec<f32> = (0..m * k).map(|_| seeded.uniform()).collect();
-        let (q, scales) = rounded(&x);
-        let rows = |from: usize, to: usize| Int8Rows { q: &q[from * k..to * k], scales: &scales[from * n_blocks..to * n_blocks] };
+        let x = rounded(&x);
+        let rows = |from: usize, to: usize| x.rows(from..to, n_blocks);
         let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let whole = multiply(&kernels, dtype, &w, rows(0, m), k, n);
         for t in 0..m {
@@ -125,7 +202,11 @@ fn one_row_has_the_bits_of_many() {
             assert_eq!(bits(&one), bits(&whole[t * n..][..n]), "{} {dtype} row {t}", kernels.isa());
         }
         let row_bytes = w.len() / n;
-        for (from, to) in [(0, 5), (3, 4), (5, 13)] {
+        for (from, to) in [(0, 3), (2, 17), (20, 21)] {
+            let part = multiply(&kernels, dtype, &w, rows(from, to), k, n);
+            assert_eq!(bits(&part), bits(&whole[from * n..to * n]), "{} {dtype} rows {from}..{to}", kernels.isa());
+        }
+        for (from, to) in [(0, 5), (3, 4), (5, 37), (16, 32)] {
             let part = multiply(&kernels, dtype, &w[from * row_bytes..to * row_bytes], rows(0, m), k, to - from);
             for t in 0..m {
                 assert_eq!(bits(&part[t * (to - from)..][..to - from]), bits(&whole[t * n + from..t * n + to]), "{dtype}");
@@ -138,13 +219,13 @@ fn one_row_has_the_bits_of_many() {
 #[test]
 fn infinity_and_nan_come_through() {
     for (kernels, dtype) in kernels() {
-        let (w, _) = weights(dtype, 2, &mut Seeded(4));
+        let k = (2 * INT8_BLOCK).next_multiple_of(dtype.block_len());
+        let w = weights(dtype, k, &mut Seeded(4)).bytes;
         for bad in [f32::NAN, f32::INFINITY] {
-            let mut x = vec![1.0; 4 * INT8_BLOCK];
+            let mut x = vec![1.0; 4 * k];
             x[40] = bad;
-            let (q, scales) = rounded(&x);
-            let got = multiply(&kernels, dtype, &w, Int8Rows { q: &q, scales: &scales }, 2 * INT8_BLOCK, 1);
-            assert!(!got[0].is_finite() && got[1].is_finite(), "{} {dtype}: {got:?}", kernels.isa());
+            let got = multiply(&kernels, dtype, &w, rounded(&x).rows(0..4, k / INT8_BLOCK), k, 1);
+            assert!(!got[0].is_finite() && got[1..].iter().all(|x| x.is_finite()), "{} {dtype}: {got:?}", kernels.isa());
         }
     }
 }

@@ -102,9 +102,10 @@ impl Record<'_> {
     /// Tokens per second if the slower of reading and multiplying ran at the machine's limit, and the other hid behind it.
     fn ceiling(&self) -> f64 {
         let reading = self.cost.bytes as f64 / self.setup.roofline.read_rate;
-        let f32_time = self.cost.macs_f32 as f64 / self.rate_of(Arithmetic::F32);
-        let bf16_time = self.cost.macs_bf16 as f64 / self.rate_of(Arithmetic::Bf16);
-        self.test.n_tokens() as f64 / reading.max(f32_time + bf16_time)
+        let cost = self.cost;
+        let macs = [(cost.macs_f32, Arithmetic::F32), (cost.macs_bf16, Arithmetic::Bf16), (cost.macs_int8, Arithmetic::Int8)];
+        let multiplying: f64 = macs.iter().map(|&(macs, arithmetic)| macs as f64 / self.rate_of(arithmetic)).sum();
+        self.test.n_tokens() as f64 / reading.max(multiplying)
     }
 
     /// What one should know before believing the fractions, a line each.

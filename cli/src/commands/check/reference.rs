@@ -15,7 +15,10 @@ use crate::report::{self, Failure};
 const MAX_ABS_ERR: f64 = 1e-3;
 
 /// With products in bf16, the largest error that this rounding explains (formats.md section 7).
-const MAX_NMSE: f64 = 1e-4;
+const MAX_NMSE_BF16: f64 = 1e-4;
+
+/// With products in bytes.
+const MAX_NMSE_INT8: f64 = 1e-3;
 
 /// How many of the worst positions are listed.
 const N_WORST: usize = 5;
@@ -77,10 +80,15 @@ fn continue_greedily(model: &Model, prompt: &[u32], expected: &[u32]) -> Result<
 /// Which thresholds are exceeded, in words; none is a pass.
 fn reasons_to_fail(model: &Model, comparison: &Comparison, greedy: Option<Greedy>) -> Vec<String> {
     let mut reasons = Vec::new();
-    if model.compute() == Compute::Bf16 {
+    let max_nmse = match model.compute() {
+        Compute::F32 | Compute::Auto => None,
+        Compute::Bf16 => Some(MAX_NMSE_BF16),
+        Compute::Int8 => Some(MAX_NMSE_INT8),
+    };
+    if let Some(max_nmse) = max_nmse {
         let nmse = comparison.nmse();
-        if nmse > MAX_NMSE {
-            reasons.push(format!("nmse {nmse:.3e} exceeds {MAX_NMSE:e}"));
+        if nmse > max_nmse {
+            reasons.push(format!("nmse {nmse:.3e} exceeds {max_nmse:e}"));
         }
         return reasons;
     }

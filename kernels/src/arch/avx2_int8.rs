@@ -1,6 +1,6 @@
-//! Products of weights in blocks of 32 with int8 activations, by 256-bit vectors of bytes: what AVX2 and AVX-512 VNNI share.
+//! Products of weights in blocks of 32, each with one scale at its beginning, with int8 activations, by AVX2.
 //!
-//! Not here: the instruction that multiplies bytes, which each rung brings ([`Bytes`]).
+//! Not here: how formats are unpacked (`x86_codes.rs`), the products of AVX-512 (`vnni.rs`).
 //!
 //! ```text
 //! for each tile of MR weight rows and NR activation rows:
@@ -14,62 +14,31 @@
 
 use core::arch::x86_64::*;
 
-use crate::block::{Block, Q4_0, Q8_0};
+use super::x86_codes::Codes;
 use crate::generic::int8::{INT8_BLOCK, Int8Rows};
 use crate::vector::Vector;
 use crate::view::MatMut;
 
-/// Multiplies 32 unsigned by 32 signed bytes.
+/// 32 products of a magnitude and a signed byte, added by twos to 16 bits and by fours to 32.
 ///
 /// # Safety
-/// The CPU has the features of the implementing rung.
-pub(super) unsafe trait Bytes {
-    /// Eight sums of four products each.
-    #[allow(clippy::missing_safety_doc, reason = "the contract stands on the trait")]
-    unsafe fn dot(w: __m256i, x: __m256i) -> __m256i;
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn multiply(w: __m256i, x: __m256i) -> __m256i {
+    // SAFETY: no memory is touched; the features are the caller's.
+    unsafe { _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)) }
 }
 
-/// A format of blocks of 32 whose codes are signed bytes times one scale.
+/// The f16 that a block begins with.
 ///
 /// # Safety
-/// `codes` needs AVX2.
-pub(super) unsafe trait Codes: Block {
-    /// The bits of the scale, an f16.
-    fn scale_bits(&self) -> u16;
-    /// The 32 codes in order.
-    #[allow(clippy::missing_safety_doc, reason = "the contract stands on the trait")]
-    unsafe fn codes(&self) -> __m256i;
-}
-
-// SAFETY: the load is of the 32 codes of the block.
-unsafe impl Codes for Q8_0 {
-    #[inline(always)]
-    fn scale_bits(&self) -> u16 {
-        self.parts().0
-    }
-
-    #[inline(always)]
-    unsafe fn codes(&self) -> __m256i {
-        // SAFETY: the array has 32 bytes; the features are the caller's.
-        unsafe { _mm256_loadu_si256(self.parts().1.as_ptr().cast()) }
-    }
-}
-
-// SAFETY: the load is of the 16 bytes of the block.
-unsafe impl Codes for Q4_0 {
-    #[inline(always)]
-    fn scale_bits(&self) -> u16 {
-        self.parts().0
-    }
-
-    #[inline(always)]
-    unsafe fn codes(&self) -> __m256i {
-        // SAFETY: the array has 16 bytes; the features are the caller's.
-        unsafe {
-            let packed = _mm_loadu_si128(self.parts().1.as_ptr().cast());
-            let both = _mm256_set_m128i(_mm_srli_epi16::<4>(packed), packed);
-            _mm256_sub_epi8(_mm256_and_si256(both, _mm256_set1_epi8(15)), _mm256_set1_epi8(8))
-        }
+/// The CPU has F16C, and the format begins with its scale.
+#[inline(always)]
+unsafe fn scale<B: Codes>(block: &B) -> f32 {
+    debug_assert!(!B::HAS_MINIMA && B::GROUP == INT8_BLOCK && B::LEN == INT8_BLOCK);
+    // SAFETY: a block is longer than two bytes; the features are the caller's.
+    unsafe {
+        _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(core::ptr::from_ref(block).cast::<u16>().read_unaligned()))))
     }
 }
 
@@ -77,9 +46,9 @@ unsafe impl Codes for Q4_0 {
 ///
 /// # Safety
 /// - The shapes are as said and k is a multiple of 32.
-/// - The CPU has AVX2, FMA, F16C and what `D` needs.
+/// - The CPU has AVX2, FMA and F16C.
 #[inline(always)]
-pub(super) unsafe fn matmul<D: Bytes, B: Codes, const MR: usize, const NR: usize>(
+pub(super) unsafe fn matmul<B: Codes, const MR: usize, const NR: usize>(
     w: &[B],
     x: Int8Rows<'_>,
     k: usize,
@@ -92,11 +61,11 @@ pub(super) unsafe fn matmul<D: Bytes, B: Codes, const MR: usize, const NR: usize
     unsafe {
         // One row of activations reads one row of weights after the other, as one stream.
         while m > 1 && n - r >= MR {
-            rows::<D, B, MR, NR>(w, x, k, r, out);
+            rows::<B, MR, NR>(w, x, k, r, out);
             r += MR;
         }
         while r < n {
-            rows::<D, B, 1, NR>(w, x, k, r, out);
+            rows::<B, 1, NR>(w, x, k, r, out);
             r += 1;
         }
     }
@@ -107,23 +76,17 @@ pub(super) unsafe fn matmul<D: Bytes, B: Codes, const MR: usize, const NR: usize
 /// # Safety
 /// As [`matmul`]; the weight rows exist.
 #[inline(always)]
-unsafe fn rows<D: Bytes, B: Codes, const MR: usize, const NR: usize>(
-    w: &[B],
-    x: Int8Rows<'_>,
-    k: usize,
-    r: usize,
-    out: &mut MatMut<'_>,
-) {
+unsafe fn rows<B: Codes, const MR: usize, const NR: usize>(w: &[B], x: Int8Rows<'_>, k: usize, r: usize, out: &mut MatMut<'_>) {
     let m = out.rows();
     let mut t = 0;
     // SAFETY: each tile's rows exist; the features are the caller's.
     unsafe {
         while m - t >= NR {
-            tile::<D, B, MR, NR>(w, x, k, r, t, out);
+            tile::<B, MR, NR>(w, x, k, r, t, out);
             t += NR;
         }
         while t < m {
-            tile::<D, B, MR, 1>(w, x, k, r, t, out);
+            tile::<B, MR, 1>(w, x, k, r, t, out);
             t += 1;
         }
     }
@@ -134,7 +97,7 @@ unsafe fn rows<D: Bytes, B: Codes, const MR: usize, const NR: usize>(
 /// # Safety
 /// As [`matmul`]; weight rows `r..r + MR` and activation rows `t..t + NR` exist.
 #[inline(always)]
-unsafe fn tile<D: Bytes, B: Codes, const MR: usize, const NR: usize>(
+unsafe fn tile<B: Codes, const MR: usize, const NR: usize>(
     w: &[B],
     x: Int8Rows<'_>,
     k: usize,
@@ -156,13 +119,13 @@ unsafe fn tile<D: Bytes, B: Codes, const MR: usize, const NR: usize>(
             let mut codes = [(_mm256_setzero_si256(), 0.0); MR];
             for a in 0..MR {
                 let block = &*w.add(a * n_blocks + i);
-                codes[a] = (block.codes(), _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(block.scale_bits())))));
+                codes[a] = (block.codes(0), scale(block));
             }
             for b in 0..NR {
                 let bytes = _mm256_loadu_si256(q.add(b * k + i * INT8_BLOCK).cast());
                 let scale = *scales.add(b * n_blocks + i);
                 for a in 0..MR {
-                    let sums = D::dot(_mm256_abs_epi8(codes[a].0), _mm256_sign_epi8(bytes, codes[a].0));
+                    let sums = multiply(_mm256_abs_epi8(codes[a].0), _mm256_sign_epi8(bytes, codes[a].0));
                     acc[b][a] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(codes[a].1 * scale), acc[b][a]);
                 }
             }

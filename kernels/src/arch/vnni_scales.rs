@@ -1,0 +1,164 @@
+//! How the scales and minima of each block format become f32 lanes, 16 groups of weights at a time, by AVX-512.
+//!
+//! Not here: codes (`x86_codes.rs`), products (`vnni.rs`).
+
+use core::arch::x86_64::*;
+
+use super::x86_codes::Codes;
+use crate::block::{Block, Iq4Nl, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+
+/// The scales of the groups of a row.
+///
+/// # Safety
+/// `scales` needs AVX-512F, and F16C.
+pub(super) unsafe trait Scales: Codes {
+    /// Scales and minima of the first `n` groups at `p`, a whole number of blocks; the lanes beyond are zero. `1 <= n <= 16`
+    ///
+    /// # Safety
+    /// The blocks of `n` groups are readable at `p`.
+    unsafe fn scales(p: *const Self, n: usize) -> (__m512, __m512);
+}
+
+/// The f16 at `offset` bytes in each of the first `n` blocks at `p`, other lanes zero.
+///
+/// # Safety
+/// - `n <= 16` blocks at `p` are readable, and longer than `offset + 1` bytes.
+/// - The CPU has AVX-512F and F16C.
+#[inline(always)]
+unsafe fn halves<B: Block>(p: *const B, offset: usize, n: usize) -> __m512 {
+    let mut bits = [0_i16; 16];
+    // SAFETY: the caller's contract.
+    unsafe {
+        if n == 16 {
+            // Written out, so that they are put together in a register.
+            for j in 0..16 {
+                bits[j] = p.add(j).cast::<u8>().add(offset).cast::<i16>().read_unaligned();
+            }
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bits;
+            return _mm512_cvtph_ps(_mm256_setr_epi16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p));
+        }
+        for j in 0..n {
+            bits[j] = p.add(j).cast::<u8>().add(offset).cast::<i16>().read_unaligned();
+        }
+        _mm512_cvtph_ps(_mm256_loadu_si256(bits.as_ptr().cast()))
+    }
+}
+
+/// An f16 in all lanes.
+///
+/// # Safety
+/// The CPU has AVX2 and F16C.
+#[inline(always)]
+unsafe fn splat(bits: [u8; 2]) -> __m256 {
+    // SAFETY: no memory is touched; the features are the caller's.
+    unsafe { _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(bits))))) }
+}
+
+/// Eight numbers of 6 bits: the first four whole, with the upper two bits of the others above them; the others' lower four.
+#[inline(always)]
+fn eight(first: u32, low: u32) -> u64 {
+    let high = (low & 0x0f0f_0f0f) | (first >> 2) & 0x3030_3030;
+    u64::from(first & 0x3f3f_3f3f) | u64::from(high) << 32
+}
+
+/// The scales and minima of one super-block of Q4_K or Q5_K: what `block/parts.rs` does, four at a time.
+///
+/// # Safety
+/// The CPU has AVX2 and F16C.
+#[inline(always)]
+unsafe fn super_block(d: [[u8; 2]; 2], packed: &[u8; 12]) -> (__m256, __m256) {
+    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3] = *packed;
+    let c = u32::from_le_bytes([c0, c1, c2, c3]);
+    let scales = eight(u32::from_le_bytes([a0, a1, a2, a3]), c);
+    let minima = eight(u32::from_le_bytes([b0, b1, b2, b3]), c >> 4);
+    // SAFETY: no memory is touched; the features are the caller's.
+    unsafe {
+        let scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(scales as i64)));
+        let minima = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(minima as i64)));
+        (_mm256_mul_ps(scales, splat(d[0])), _mm256_mul_ps(minima, splat(d[1])))
+    }
+}
+
+/// The lanes of two super-blocks.
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn join(low: __m256, high: __m256) -> __m512 {
+    // SAFETY: no memory is touched; the features are the caller's.
+    unsafe { _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castps_pd(_mm512_castps256_ps512(low)), _mm256_castps_pd(high))) }
+}
+
+/// Implements [`Scales`] for formats of one scale, with or without a minimum that is added.
+macro_rules! plain {
+    ($($block:ty, minimum $minimum:expr;)*) => {$(
+        // SAFETY: the intrinsics need what the trait asks of the caller.
+        unsafe impl Scales for $block {
+            #[inline(always)]
+            unsafe fn scales(p: *const Self, n: usize) -> (__m512, __m512) {
+                let minimum: Option<usize> = $minimum;
+                // SAFETY: the trait's contract; the f16 lie within the block.
+                unsafe {
+                    let minima = match minimum {
+                        // It is added, and minima are subtracted.
+                        Some(offset) => _mm512_sub_ps(_mm512_setzero_ps(), halves(p, offset, n)),
+                        None => _mm512_setzero_ps(),
+                    };
+                    (halves(p, 0, n), minima)
+                }
+            }
+        }
+    )*};
+}
+
+plain! {
+    Q8_0, minimum None;
+    Q4_0, minimum None;
+    Q5_0, minimum None;
+    Iq4Nl, minimum None;
+    Q4_1, minimum Some(2);
+    Q5_1, minimum Some(2);
+}
+
+/// Implements [`Scales`] for formats of super-blocks with 8 scales and minima.
+macro_rules! in_two_levels {
+    ($($block:ty, |$parts:ident| $d:expr, $packed:expr;)*) => {$(
+        // SAFETY: the intrinsics need what the trait asks of the caller.
+        unsafe impl Scales for $block {
+            #[inline(always)]
+            unsafe fn scales(p: *const Self, n: usize) -> (__m512, __m512) {
+                // SAFETY: the trait's contract: of 16 groups there are two blocks, of 8 one.
+                unsafe {
+                    let $parts = (*p).parts();
+                    let (scales, minima) = super_block($d, $packed);
+                    if n <= 8 {
+                        return (join(scales, _mm256_setzero_ps()), join(minima, _mm256_setzero_ps()));
+                    }
+                    let $parts = (*p.add(1)).parts();
+                    let (more_scales, more_minima) = super_block($d, $packed);
+                    (join(scales, more_scales), join(minima, more_minima))
+                }
+            }
+        }
+    )*};
+}
+
+in_two_levels! {
+    Q4K, |parts| parts.0, parts.1;
+    Q5K, |parts| parts.0, parts.1;
+}
+
+// SAFETY: the intrinsics need what the trait asks of the caller.
+unsafe impl Scales for Q6K {
+    #[inline(always)]
+    unsafe fn scales(p: *const Self, n: usize) -> (__m512, __m512) {
+        debug_assert_eq!(n, 16);
+        // SAFETY: the trait's contract; the load is of the block's 16 scales.
+        unsafe {
+            let (_, _, scales, d) = (*p).parts();
+            let scales = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(scales.as_ptr().cast())));
+            let d = splat(d);
+            (_mm512_mul_ps(scales, join(d, d)), _mm512_setzero_ps())
+        }
+    }
+}
