@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -128,6 +128,11 @@ impl TestCommand {
 
     /// Runs it to its end.
     pub fn run(self) -> Output {
+        self.run_timed().0
+    }
+
+    /// The same, with the time that it had a processor, where the system tells: the wall's counts what else runs there.
+    pub fn run_timed(self) -> (Output, Option<Duration>) {
         let input = self.stdin.clone();
         let what = format!("{:?}", self.command);
         let mut child = self.spawn();
@@ -136,9 +141,9 @@ impl TestCommand {
         let writer = thread::spawn(move || drop(stdin.write_all(&input)));
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
-        let status = wait(&mut child).unwrap_or_else(|| panic!("{what} did not end"));
+        let (status, time) = wait_timed(&mut child).unwrap_or_else(|| panic!("{what} did not end"));
         writer.join().unwrap();
-        Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+        (Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }, time)
     }
 
     /// Runs it; it must succeed. Returns standard output.
@@ -169,16 +174,31 @@ impl TestCommand {
 }
 
 /// Waits for the end of a process; `None` where it takes too long, after ending it.
-pub fn wait(child: &mut Child) -> Option<std::process::ExitStatus> {
+pub fn wait(child: &mut Child) -> Option<ExitStatus> {
+    wait_timed(child).map(|(status, _)| status)
+}
+
+/// The same, with the time on a processor as it was at most 2 ms before the end.
+fn wait_timed(child: &mut Child) -> Option<(ExitStatus, Option<Duration>)> {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
+        let time = processor_time(child.id());
         if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
+            return Some((status, time));
         }
         thread::sleep(Duration::from_millis(2));
     }
     let _ = child.kill();
     None
+}
+
+/// The time that all threads of a process had a processor, in its own code and in the system's, where Linux tells.
+fn processor_time(id: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // After the name in brackets: state, ten others, then both times in hundredths of a second.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(Duration::from_millis(10 * ticks))
 }
 
 /// Reads a stream to its end beside the test.
