@@ -185,7 +185,7 @@ fn bad_values_are_refused_by_flag() {
         (["--prefill-chunk", "0"], "--prefill-chunk: expected a whole number, 1 or more, found \"0\""),
         (["--max-tokens", "-5"], "--max-tokens: expected a whole number, 0 or more, found \"-5\""),
         (["--stop", ""], "--stop: expected at least one character, found an empty string"),
-        (["--compute", "f64"], "--compute: expected auto, f32 or bf16, found \"f64\""),
+        (["--compute", "f64"], "--compute: expected auto, f32, bf16 or int8, found \"f64\""),
     ] {
         assert_eq!(run(&["--prompt", "x"]).args(args).fails(2), line);
     }

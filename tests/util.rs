@@ -114,6 +114,12 @@ impl TestCommand {
         self
     }
 
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> TestCommand {
+        self.command.env(name, value);
+        self
+    }
+
     /// What standard input holds; by default nothing.
     pub fn stdin(mut self, bytes: impl AsRef<[u8]>) -> TestCommand {
         self.stdin = bytes.as_ref().to_vec();

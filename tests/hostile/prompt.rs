@@ -70,7 +70,7 @@ fn flags_that_make_no_sense_are_refused() {
         ("--isa", "AVX2"),
         ("--isa", "neon"),
         ("--isa", ""),
-        ("--compute", "int8"),
+        ("--compute", "int4"),
         ("--compute", ""),
         ("--stop", ""),
     ] {
