@@ -193,7 +193,8 @@ impl Kernels {
     /// `out = x · wᵀ`. Each output's sum over k has an order that k and the ISA fix.
     ///
     /// w: (n, k) row-major blocks of `dtype`, aligned for it; x: (m, k) row-major; out: (m, n); scratch: [`MATMUL_SCRATCH`] elements make
-    /// the product of many rows fastest, fewer do not change it; at least k where blocks are longer than one element
+    /// the product of many rows fastest, fewer do not change it; at least k where blocks are longer than one element, and 256 where
+    /// activations are int8
     pub fn matmul(&self, dtype: DType, w: &[u8], x: Activations<'_>, k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
         assert!(k > 0, "a product over no elements");
         let expected = dtype.row_bytes(k).and_then(|row| row.checked_mul(out.cols()));
@@ -211,6 +212,7 @@ impl Kernels {
                 }
                 Activations::Int8(x) => {
                     assert!(x.is_consistent(), "scales of int8 activations");
+                    assert!(scratch.len() >= 256, "scratch of {} for int8 activations", scratch.len());
                     let matmul = self.matmul_int8[dtype as usize].expect("int8 activations where the ISA multiplies them");
                     matmul(w, x, k, out, scratch)
                 }

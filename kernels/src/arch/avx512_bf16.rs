@@ -9,7 +9,7 @@ use half::bf16;
 
 use crate::arch::avx512;
 use crate::arch::vnni;
-use crate::arch::vnni_scales::Scales;
+use crate::arch::vnni_quads::Quads;
 use crate::block::{Iq4Nl, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::DType;
@@ -18,20 +18,26 @@ use crate::generic::matmul::{Dot, matmul};
 use crate::generic::probe::{Instruction, MultiplyAdds, Probes, multiply_adds};
 use crate::view::MatMut;
 
-pub(crate) const KERNELS: Kernels = Kernels { isa: Isa::Avx512Bf16, probes: PROBES, ..avx512::KERNELS }
-    .with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<0>)
-    .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
-    .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>)
-    .with_matmul_int8(DType::Q4_1, matmul_int8::<Q4_1>)
-    .with_matmul_int8(DType::Q5_0, matmul_int8::<Q5_0>)
-    .with_matmul_int8(DType::Q5_1, matmul_int8::<Q5_1>)
-    .with_matmul_int8(DType::Iq4Nl, matmul_int8::<Iq4Nl>)
-    .with_matmul_int8(DType::Q4K, matmul_int8::<Q4K>)
-    .with_matmul_int8(DType::Q5K, matmul_int8::<Q5K>)
-    .with_matmul_int8(DType::Q6K, matmul_int8::<Q6K>);
+pub(crate) const KERNELS: Kernels =
+    with_products::<0, false>(Kernels { isa: Isa::Avx512Bf16, probes: PROBES, ..avx512::KERNELS });
 
 /// The same for CPUs whose caches have to be asked for lines early; only reading differs, and so no bit of any result.
-pub(crate) const PREFETCHING: Kernels = KERNELS.with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<4096>);
+pub(crate) const PREFETCHING: Kernels = with_products::<4096, true>(KERNELS);
+
+/// Fills in the products that this rung adds.
+const fn with_products<const AHEAD: usize, const PREFETCH: bool>(kernels: Kernels) -> Kernels {
+    kernels
+        .with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<AHEAD>)
+        .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0, PREFETCH>)
+        .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0, PREFETCH>)
+        .with_matmul_int8(DType::Q4_1, matmul_int8::<Q4_1, PREFETCH>)
+        .with_matmul_int8(DType::Q5_0, matmul_int8::<Q5_0, PREFETCH>)
+        .with_matmul_int8(DType::Q5_1, matmul_int8::<Q5_1, PREFETCH>)
+        .with_matmul_int8(DType::Iq4Nl, matmul_int8::<Iq4Nl, PREFETCH>)
+        .with_matmul_int8(DType::Q4K, matmul_int8::<Q4K, PREFETCH>)
+        .with_matmul_int8(DType::Q5K, matmul_int8::<Q5K, PREFETCH>)
+        .with_matmul_int8(DType::Q6K, matmul_int8::<Q6K, PREFETCH>)
+}
 
 /// Accumulators of a probe: with two operands they leave registers to spare.
 const N: usize = 24;
@@ -179,8 +185,14 @@ unsafe fn multiply_adds_int8(rounds: usize) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn matmul_int8<B: Scales>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>, scratch: &mut [f32]) {
+unsafe fn matmul_int8<B: Quads, const PREFETCH: bool>(
+    w: &[u8],
+    x: Int8Rows<'_>,
+    k: usize,
+    mut out: MatMut<'_>,
+    scratch: &mut [f32],
+) {
     let w = cast::<B>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { vnni::matmul::<B, 12>(w, x, k, &mut out, scratch) }
+    unsafe { vnni::matmul::<B, PREFETCH>(w, x, k, &mut out, scratch) }
 }

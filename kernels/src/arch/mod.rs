@@ -16,6 +16,12 @@ pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 #[cfg(target_arch = "x86_64")]
+mod vnni_panels;
+#[cfg(target_arch = "x86_64")]
+mod vnni_quads;
+#[cfg(target_arch = "x86_64")]
+mod vnni_rows;
+#[cfg(target_arch = "x86_64")]
 mod vnni_scales;
 #[cfg(target_arch = "x86_64")]
 mod x86_codes;

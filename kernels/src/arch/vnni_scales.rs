@@ -10,38 +10,63 @@ use crate::block::{Block, Iq4Nl, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 /// The scales of the groups of a row.
 ///
 /// # Safety
-/// `scales` needs AVX-512F, and F16C.
+/// `scales` needs AVX-512 F and BW, and F16C.
 pub(super) unsafe trait Scales: Codes {
-    /// Scales and minima of the first `n` groups at `p`, a whole number of blocks; the lanes beyond are zero. `1 <= n <= 16`
+    /// Scales and minima of the 16 groups at `p`, a whole number of blocks.
     ///
     /// # Safety
-    /// The blocks of `n` groups are readable at `p`.
-    unsafe fn scales(p: *const Self, n: usize) -> (__m512, __m512);
+    /// The blocks of 16 groups are readable at `p`.
+    unsafe fn scales(p: *const Self) -> (__m512, __m512);
 }
 
-/// The f16 at `offset` bytes in each of the first `n` blocks at `p`, other lanes zero.
+/// Two places from which 64 bytes each have what the j-th four of 16 blocks begin with, as much as fits. Neighbours share places where they
+/// can, so that few loads cross a line of the cache.
+pub(super) const fn window(stride: usize, j: usize) -> [usize; 2] {
+    let (start, end) = (4 * stride * j, 4 * stride * (j + 1));
+    let line = start / 64 * 64;
+    let a = if line + 128 >= end { line } else { start };
+    let last = 16 * stride - 64;
+    [a, if a + 64 < last { a + 64 } else { last }]
+}
+
+/// The word at `byte`, as the index that picks it from loads of 64 bytes at `a` and at `b`.
+pub(super) const fn index(byte: usize, [a, b]: [usize; 2]) -> u16 {
+    (if byte >= a && byte + 2 <= a + 64 { (byte - a) / 2 } else { 32 + (byte - b) / 2 }) as u16
+}
+
+/// The f16 at `offset` bytes in each of 16 blocks.
 ///
 /// # Safety
-/// - `n <= 16` blocks at `p` are readable, and longer than `offset + 1` bytes.
-/// - The CPU has AVX-512F and F16C.
+/// - 16 blocks at `p` are readable.
+/// - `offset` is 0 or 2.
+/// - The CPU has AVX-512 F and BW, and F16C.
 #[inline(always)]
-unsafe fn halves<B: Block>(p: *const B, offset: usize, n: usize) -> __m512 {
-    let mut bits = [0_i16; 16];
-    // SAFETY: the caller's contract.
+unsafe fn halves<B: Block>(p: *const B, offset: usize) -> __m512 {
+    // SAFETY: the caller's contract; windows lie within 16 blocks.
     unsafe {
-        if n == 16 {
-            // Written out, so that they are put together in a register.
-            for j in 0..16 {
-                bits[j] = p.add(j).cast::<u8>().add(offset).cast::<i16>().read_unaligned();
-            }
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bits;
-            return _mm512_cvtph_ps(_mm256_setr_epi16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p));
+        let mut words = _mm512_setzero_si512();
+        for j in 0..4 {
+            let at = const { scale_words::<B>() };
+            let at = _mm512_loadu_si512(at[offset / 2][j].as_ptr().cast());
+            let [a, b] = window(size_of::<B>(), j);
+            let (a, b) = (_mm512_loadu_si512(p.cast::<u8>().add(a).cast()), _mm512_loadu_si512(p.cast::<u8>().add(b).cast()));
+            words = _mm512_or_si512(words, _mm512_maskz_permutex2var_epi16(0xf << (4 * j), a, at, b));
         }
-        for j in 0..n {
-            bits[j] = p.add(j).cast::<u8>().add(offset).cast::<i16>().read_unaligned();
-        }
-        _mm512_cvtph_ps(_mm256_loadu_si256(bits.as_ptr().cast()))
+        _mm512_cvtph_ps(_mm512_castsi512_si256(words))
     }
+}
+
+/// Where the f16 at 0 and at 2 bytes of each four blocks are in their windows, again and again.
+const fn scale_words<B: Block>() -> [[[u16; 32]; 4]; 2] {
+    let mut at = [[[0; 32]; 4]; 2];
+    let mut i = 0;
+    while i < 256 {
+        let (which, j, lane) = (i / 128, i / 32 % 4, i % 32);
+        let stride = size_of::<B>();
+        at[which][j][lane] = index((4 * j + lane % 4) * stride + 2 * which, window(stride, j));
+        i += 1;
+    }
+    at
 }
 
 /// An f16 in all lanes.
@@ -95,16 +120,16 @@ macro_rules! plain {
         // SAFETY: the intrinsics need what the trait asks of the caller.
         unsafe impl Scales for $block {
             #[inline(always)]
-            unsafe fn scales(p: *const Self, n: usize) -> (__m512, __m512) {
+            unsafe fn scales(p: *const Self) -> (__m512, __m512) {
                 let minimum: Option<usize> = $minimum;
                 // SAFETY: the trait's contract; the f16 lie within the block.
                 unsafe {
                     let minima = match minimum {
                         // It is added, and minima are subtracted.
-                        Some(offset) => _mm512_sub_ps(_mm512_setzero_ps(), halves(p, offset, n)),
+                        Some(offset) => _mm512_sub_ps(_mm512_setzero_ps(), halves(p, offset)),
                         None => _mm512_setzero_ps(),
                     };
-                    (halves(p, 0, n), minima)
+                    (halves(p, 0), minima)
                 }
             }
         }
@@ -126,14 +151,11 @@ macro_rules! in_two_levels {
         // SAFETY: the intrinsics need what the trait asks of the caller.
         unsafe impl Scales for $block {
             #[inline(always)]
-            unsafe fn scales(p: *const Self, n: usize) -> (__m512, __m512) {
-                // SAFETY: the trait's contract: of 16 groups there are two blocks, of 8 one.
+            unsafe fn scales(p: *const Self) -> (__m512, __m512) {
+                // SAFETY: the trait's contract: there are two blocks.
                 unsafe {
                     let $parts = (*p).parts();
                     let (scales, minima) = super_block($d, $packed);
-                    if n <= 8 {
-                        return (join(scales, _mm256_setzero_ps()), join(minima, _mm256_setzero_ps()));
-                    }
                     let $parts = (*p.add(1)).parts();
                     let (more_scales, more_minima) = super_block($d, $packed);
                     (join(scales, more_scales), join(minima, more_minima))
@@ -151,8 +173,7 @@ in_two_levels! {
 // SAFETY: the intrinsics need what the trait asks of the caller.
 unsafe impl Scales for Q6K {
     #[inline(always)]
-    unsafe fn scales(p: *const Self, n: usize) -> (__m512, __m512) {
-        debug_assert_eq!(n, 16);
+    unsafe fn scales(p: *const Self) -> (__m512, __m512) {
         // SAFETY: the trait's contract; the load is of the block's 16 scales.
         unsafe {
             let (_, _, scales, d) = (*p).parts();
