@@ -8,9 +8,10 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use infer_kernels::testing::Seeded;
+use infer_kernels::testing::{Guarded, Seeded};
 use infer_kernels::{
-    Activations, Chunk, DType, Isa, Kernels, MATMUL_SCRATCH, MatMut, Running, as_bytes, bf16, f16, round_to_bf16,
+    Activations, Attention, Chunk, DType, Isa, KV_CHUNK_LEN, KV_PAGE_LEN, Kernels, KvDType, KvLayout, MATMUL_SCRATCH, MatMut,
+    Rows, Sums, as_bytes, bf16, f16, round_to_bf16,
 };
 
 /// Rungs worth timing: all but the oracle.
@@ -93,32 +94,51 @@ fn matmul(c: &mut Criterion) {
     }
 }
 
-/// One page of attention: 4 query heads of one KV head, for one row and for sixteen.
+/// One chunk of attention: 4 query heads of one KV head, for one position and for sixteen, by type of keys and values.
 fn attention(c: &mut Criterion) {
-    let (d, n, group_size) = (64, 64, 4);
+    let (d, group) = (64, 4);
     let mut seeded = Seeded(2);
     let mut numbers = |len: usize| (0..len).map(|_| seeded.uniform()).collect::<Vec<f32>>();
-    let (k, v) = (numbers(n * d), numbers(n * d));
     let oracle = Kernels::for_isa(Isa::Scalar).expect("always there");
-    let mut group = c.benchmark_group("attention");
-    for tokens in [1, 16] {
-        let rows = tokens * group_size;
-        let (q, visible) = (numbers(rows * d), vec![(0, n); rows]);
-        let chunk = Chunk { q: &q, k: &k, v: &v, visible: &visible, scale: 0.125, head_dim: d };
-        let run = |kernels: &Kernels, scores: &mut [f32], out: &mut [f32]| {
-            let (mut max, mut sum) = (vec![f32::NEG_INFINITY; rows], vec![0.0; rows]);
-            out.fill(0.0);
-            kernels.attend(&chunk, scores, &mut Running { max: &mut max, sum: &mut sum, acc: out });
-        };
-        let (mut scores, mut want, mut out) = (vec![0.0; rows * n], vec![0.0; rows * d], vec![0.0; rows * d]);
-        run(&oracle, &mut scores, &mut want);
-        group.throughput(Throughput::Elements((2 * rows * n * d) as u64));
-        for kernels in rungs() {
-            run(&kernels, &mut scores, &mut out);
-            assert_agree(&out, &want, n, kernels.isa().name());
-            group.bench_function(BenchmarkId::new(kernels.isa().name(), tokens), |b| {
-                b.iter(|| run(&kernels, &mut scores, black_box(&mut out)));
-            });
+    let mut criterion_group = c.benchmark_group("attention");
+    for &dtype in KvDType::ALL {
+        let layout = KvLayout::new(dtype, d);
+        let mut pages = vec![Guarded::new(layout.bytes(), 0, 0xff, || 0u8); KV_CHUNK_LEN / KV_PAGE_LEN];
+        for position in 0..KV_CHUNK_LEN {
+            let page = pages[position / KV_PAGE_LEN].get_mut();
+            layout.write(page, position % KV_PAGE_LEN, &numbers(d), &numbers(d));
+        }
+        let pages: Vec<&[u8]> = pages.iter().map(Guarded::get).collect();
+        let chunk = Chunk { start: 0, pages: &pages, next: &[] };
+        for tokens in [1, 16] {
+            let n_rows = tokens * group;
+            let rows = Rows { position: KV_CHUNK_LEN, group, window: usize::MAX };
+            let q = numbers(n_rows * d);
+            let run = |attention: &Attention, scores: &mut [f32], sums: &mut [f32]| {
+                let mut packed = q.clone();
+                attention.pack(&mut packed);
+                attention.attend(&chunk, rows, &packed, scores, &mut Sums::new(sums, layout.width(), n_rows));
+            };
+            let mut scores = vec![0.0; Attention::scores_len(n_rows)];
+            let len = Sums::len(layout.width(), n_rows);
+            let (mut want, mut out) = (vec![0.0; len], vec![0.0; len]);
+            run(&oracle.attention(layout, false), &mut scores, &mut want);
+            criterion_group.throughput(Throughput::Elements((2 * n_rows * KV_CHUNK_LEN * d) as u64));
+            for (kernels, rounds) in rungs().flat_map(|kernels| [(kernels, false), (kernels, true)]) {
+                let attention = kernels.attention(layout, rounds);
+                if attention.is_bf16() != rounds {
+                    continue;
+                }
+                run(&attention, &mut scores, &mut out);
+                // Sums of up to 256 weights; queries and weights in bf16 are off by 2⁻⁹ each.
+                let bound = if rounds { 2.0 } else { 0.01 };
+                let off = out.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(off <= bound, "{} {dtype}: off by {off}", kernels.isa());
+                let name = format!("{}/{dtype}_{}", kernels.isa(), if rounds { "bf16" } else { "f32" });
+                criterion_group.bench_function(BenchmarkId::new(name, tokens), |b| {
+                    b.iter(|| run(&attention, &mut scores, black_box(&mut out)));
+                });
+            }
         }
     }
 }

@@ -100,7 +100,9 @@ fn json_has_the_keys_and_its_numbers_agree() {
         near("bandwidth_fraction", float(&record, "achieved_gbps") / float(&record, "stream_gbps"));
         near("compute_fraction", float(&record, "achieved_gmacs") / float(&record, "peak_gmacs"));
         assert!(float(&record, "ceiling_ts") > 0.0 && float(&record, "avg_ts") > 0.0);
-        assert_eq!(record["kv_dtype"], "f32");
+        // By itself bf16 where the products of this model are, if the processor has them.
+        let expected = if record["compute"] == "bf16" && record["isa"] == "avx512_bf16" { "bf16" } else { "f32" };
+        assert_eq!(record["kv_dtype"], expected);
         assert_eq!(record["test_time"].as_str().unwrap().len(), "2026-01-31T23:59:59Z".len());
     }
 }
@@ -108,14 +110,18 @@ fn json_has_the_keys_and_its_numbers_agree() {
 /// Bytes and multiply-adds by hand, from the config: weights of the layers, of the final norm and of the head, then keys and values.
 #[test]
 fn costs_are_those_of_the_config() {
-    for model in ["llama-bf16", "llama-gqa", "llama-tied"] {
+    // Keys and values: bytes of an element, and of a scale for each key and each value.
+    for (model, kv_dtype, kv_bytes, scale) in
+        [("llama-bf16", "bf16", 2, 0), ("llama-gqa", "f32", 4, 0), ("llama-tied", "q8", 1, 4), ("llama-gqa", "f16", 2, 0)]
+    {
         let get = |key| config(model, key);
         let (dim, hidden, layers, vocab) =
             (get("hidden_size"), get("intermediate_size"), get("num_hidden_layers"), get("vocab_size"));
         let (heads, kv_heads) = (get("num_attention_heads"), get("num_key_value_heads"));
         let head_dim = dim / heads;
         let matrices = 2 * dim * heads * head_dim + 2 * dim * kv_heads * head_dim + 3 * dim * hidden;
-        let [tg, deep] = &records(bench_of(model, &["-p", "0", "-n", "1", "-d", "0,9", "-r", "1"]))[..] else {
+        let [tg, deep] = &records(bench_of(model, &["-p", "0", "-n", "1", "-d", "0,9", "-r", "1", "--kv-dtype", kv_dtype]))[..]
+        else {
             panic!("two tests")
         };
         let inspected = infer(["inspect", "--json", "--model"]).args([checkpoint(model)]).json();
@@ -127,14 +133,18 @@ fn costs_are_those_of_the_config() {
         // Norms are kept as f32.
         let norms = 4 * (2 * layers + 1) * dim;
         let weights = layers * matrices * width("q_proj") + vocab * dim * width("embed_tokens") + norms;
-        let kv = |positions: u64| positions * layers * 2 * kv_heads * head_dim * 4;
+        // A value fills whole vectors.
+        let elements = head_dim + head_dim.next_multiple_of(16);
+        let kv = |positions: u64| positions * layers * kv_heads * (elements * kv_bytes + 2 * scale);
         assert_near(float(tg, "bytes_per_token"), (weights + kv(1)) as f64);
         assert_near(float(deep, "bytes_per_token"), (weights + kv(10)) as f64);
         let macs = |positions: u64| layers * (matrices + positions * 2 * heads * head_dim) + vocab * dim;
         assert_near(float(tg, "macs_per_token"), macs(1) as f64);
         assert_near(float(deep, "macs_per_token"), macs(10) as f64);
         // A prompt reads the weights once in each pass, and one row asks for logits.
-        let [pp] = &records(bench_of(model, &["-p", "10", "-n", "0", "-r", "1", "--prefill-chunk", "5"]))[..] else {
+        let [pp] =
+            &records(bench_of(model, &["-p", "10", "-n", "0", "-r", "1", "--prefill-chunk", "5", "--kv-dtype", kv_dtype]))[..]
+        else {
             panic!("one")
         };
         let head = vocab * dim * width("embed_tokens") + 4 * dim;

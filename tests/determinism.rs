@@ -9,7 +9,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 use infer_engine::{
-    Batch, Compute, Generation, GenerationOptions, Model, ModelOptions, PAGE_LEN, Sampling, SequenceId, Speculation,
+    Batch, Compute, Generation, GenerationOptions, KvDType, Model, ModelOptions, PAGE_LEN, Sampling, SequenceId, Speculation,
 };
 use infer_kernels::testing::Seeded;
 use infer_kernels::{DType, Isa};
@@ -142,6 +142,58 @@ fn threads_and_chunks_change_no_bit() {
             }
         }
     }
+}
+
+/// Each type of keys and values: texts of several chunks of positions, which threads share where there are few rows.
+#[test]
+fn threads_and_chunks_change_no_bit_of_any_kv_type() {
+    let cases =
+        [("llama-long-prompt", "reference"), ("mistral-sliding-window-long", "reference"), ("llama-odd-sizes", "reference")];
+    for case in cases.map(|(name, reference)| Case::recorded(name, reference)) {
+        let checkpoint = infer_loaders::open(&case.folder, &OpenOptions::default()).unwrap();
+        for (isa, compute) in case.runs().into_iter().filter(|&(isa, _)| isa != Isa::Scalar) {
+            let mut by_type = Vec::new();
+            for &kv_dtype in KvDType::ALL {
+                let open = |n_threads| {
+                    let threads = NonZeroUsize::new(n_threads).unwrap();
+                    let options =
+                        ModelOptions { threads, isa: Some(isa), compute, kv_dtype: Some(kv_dtype), ..ModelOptions::default() };
+                    Model::open(&checkpoint, &options).unwrap()
+                };
+                let expected = logits(&open(1), &case.text, ALL);
+                for (n_threads, chunk) in [(1, 1), (2, 7), (3, 1), (3, 50), (8, ALL)] {
+                    let found = logits(&open(n_threads), &case.text, chunk);
+                    let name = &case.name;
+                    let what = || format!("{name}, {isa} {compute} {kv_dtype}, {n_threads} threads, chunks of {chunk}");
+                    assert_bits(&expected, &found, what);
+                }
+                by_type.push(expected);
+            }
+            // Types differ, or nothing was stored in them.
+            assert!((1..by_type.len()).all(|i| by_type[i] != by_type[0]), "{}, {isa} {compute}", case.name);
+        }
+    }
+}
+
+/// The pages of a sequence, taken to another cache, hold the same positions.
+#[test]
+fn pages_that_were_taken_away_and_brought_back_change_no_bit() {
+    let case = Case::recorded("llama-long-prompt", "reference");
+    let model = case.open(2, *case.runs().last().unwrap());
+    let (n, vocab_size) = (case.text.ids.len() - 40, model.config().vocab_size);
+    let expected = logits(&model, &case.text, ALL);
+    let mut session = Session::new(&model);
+    let whole = session.cache.create();
+    session.read(&case.text, whole, ALL);
+    let mut other = Session::new(&model);
+    assert_eq!(session.cache.page_name(), other.cache.page_name());
+    let copy = other.cache.create();
+    for (i, page) in session.cache.pages(whole).enumerate().take(n.div_ceil(PAGE_LEN)) {
+        other.cache.restore(copy, page, PAGE_LEN.min(n - i * PAGE_LEN)).unwrap();
+    }
+    assert_eq!(other.cache.len(copy), n);
+    let found = other.read(&case.text, copy, 3);
+    assert_bits(&expected[n * vocab_size..], &found, || "pages of another cache".to_owned());
 }
 
 #[test]
@@ -373,7 +425,13 @@ fn the_same_seed_draws_the_same_tokens() {
         for (n_threads, chunk) in [(1, 1), (2, 7), (3, 64), (8, 1000)] {
             let checkpoint = infer_loaders::open(&case.folder, &OpenOptions::default()).unwrap();
             let size = |n| NonZeroUsize::new(n).unwrap();
-            let options = ModelOptions { threads: size(n_threads), isa: Some(run.0), compute: run.1, prefill_chunk: size(chunk) };
+            let options = ModelOptions {
+                threads: size(n_threads),
+                isa: Some(run.0),
+                compute: run.1,
+                prefill_chunk: size(chunk),
+                ..ModelOptions::default()
+            };
             let model = Model::open(&checkpoint, &options).unwrap();
             let what = format!("{run:?}, {n_threads} threads, chunks of {chunk}");
             assert_eq!(sample(&model, prompt, 7, None), expected, "{what}");

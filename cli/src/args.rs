@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
-use infer_engine::{Compute, Speculation, Steps};
+use infer_engine::{Compute, KvDType, Speculation, Steps};
 use infer_kernels::Isa;
 
 use crate::commands::bench::Format;
@@ -408,6 +408,9 @@ pub struct EngineArgs {
     /// Arithmetic of the matrix products: auto, f32 (exact), bf16 or int8
     #[arg(long, value_name = "TYPE", value_parser = compute, default_value = "auto")]
     pub compute: Compute,
+    /// Storage of keys and values: f32, f16, bf16 or q8 [default: bf16 where the processor computes in it, f32 otherwise]
+    #[arg(long, value_name = "TYPE", value_parser = kv_dtype)]
+    pub kv_dtype: Option<KvDType>,
     /// Prompt tokens read in one pass; changes speed and memory, never the result
     #[arg(long, value_name = "N", value_parser = positive_count, allow_negative_numbers = true, default_value = "512")]
     pub prefill_chunk: NonZeroUsize,
@@ -456,6 +459,9 @@ pub struct BenchArgs {
     /// Arithmetic of the matrix products: auto, f32 (exact), bf16 or int8
     #[arg(long, value_name = "TYPE", value_parser = compute, default_value = "auto", help_heading = "Engine")]
     pub compute: Compute,
+    /// Storage of keys and values: f32, f16, bf16 or q8 [default: bf16 where the processor computes in it, f32 otherwise]
+    #[arg(long, value_name = "TYPE", value_parser = kv_dtype, help_heading = "Engine")]
+    pub kv_dtype: Option<KvDType>,
     /// Prompt tokens read in one pass
     #[arg(long, value_name = "N", value_parser = positive_count, allow_negative_numbers = true, default_value = "512")]
     #[arg(help_heading = "Engine")]
@@ -737,6 +743,10 @@ fn compute(text: &str) -> Result<Compute, &'static str> {
     text.parse().map_err(|_| "expected auto, f32, bf16 or int8")
 }
 
+fn kv_dtype(text: &str) -> Result<KvDType, &'static str> {
+    text.parse().map_err(|_| "expected f32, f16, bf16 or q8")
+}
+
 fn names(all: &[Isa]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -779,6 +789,7 @@ mod tests {
             (["--samplers", "top_k;top_k"], "--samplers: expected each name at most once, found \"top_k;top_k\""),
             (["--dry-allowed-length", "x"], "--dry-allowed-length: expected a whole number, 0 or more, found \"x\""),
             (["--compute", "f8"], "--compute: expected auto, f32, bf16 or int8, found \"f8\""),
+            (["--kv-dtype", "q4"], "--kv-dtype: expected f32, f16, bf16 or q8, found \"q4\""),
             (["--isa", "mmx"], "--isa: expected one of scalar, portable, avx2, avx512, avx512_bf16, found \"mmx\""),
             (["-n", "1.5"], "--max-tokens: expected a whole number, 0 or more, found \"1.5\""),
         ] {

@@ -17,7 +17,7 @@ use crate::weights::{LayerWeights, Linear};
 pub struct Cost {
     /// Weights, once for each pass, and the keys and values of the positions that a pass looks at, once as well. In bytes.
     pub bytes: u64,
-    /// Multiply-adds in f32: matrix products, and all of attention.
+    /// Multiply-adds in f32.
     pub macs_f32: u64,
     /// Multiply-adds in bf16.
     pub macs_bf16: u64,
@@ -79,13 +79,17 @@ impl Model {
             cost.matrix(self, &self.weights.lm_head, n_logits as u64);
             cost.bytes += vector_bytes(&self.weights.norm);
         }
-        let kv_bytes = (KvCache::bytes_per_position(config) / config.n_layers.max(1)) as u64;
+        let kv_bytes = (KvCache::bytes_per_position(config, self.attention.layout()) / config.n_layers.max(1)) as u64;
         for window in &config.windows {
             let window = window.unwrap_or(usize::MAX);
             let first_seen = (positions.start + 1).saturating_sub(window);
             cost.bytes += (positions.end - first_seen) as u64 * kv_bytes;
             // Scores and weighted values.
-            cost.macs_f32 += seen(positions.clone(), window) * 2 * config.q_dim() as u64;
+            let macs = seen(positions.clone(), window) * 2 * config.q_dim() as u64;
+            match self.attention.is_bf16() {
+                true => cost.macs_bf16 += macs,
+                false => cost.macs_f32 += macs,
+            }
         }
         cost
     }

@@ -26,7 +26,7 @@ use crate::team::Crew;
 use crate::weights::{LayerWeights, Linear};
 
 /// Rows that a part of an operation on rows takes.
-pub(crate) const ROWS_PER_PART: usize = 16;
+const ROWS_PER_PART: usize = 16;
 
 /// Parts of a matrix product for each thread: enough that a thread which is held up leaves work to the others.
 const PARTS_PER_THREAD: usize = 4;
@@ -59,7 +59,7 @@ impl Model {
             self.norm(crew, &s.x, &w.input_layernorm, &mut s.normed);
             self.project(crew, &s.normed, &mut s.rounded, [(&w.q_proj, &mut s.q), (&w.k_proj, &mut s.k), (&w.v_proj, &mut s.v)]);
             self.rotate(crew, w, s);
-            self.remember(layer, batch, cache, s);
+            self.remember(crew, layer, batch, cache, s);
             self.attend(crew, layer, batch, cache, s);
             self.project(crew, &s.attended, &mut s.rounded, [(&w.o_proj, &mut s.delta)]);
             self.kernels.add(&mut s.x, &s.delta);

@@ -1,15 +1,19 @@
 //! `KvCache`: the keys and values of many sequences, in pages that are shared until someone writes to them.
 //!
 //! A page holds [`PAGE_LEN`] positions of all layers. A fork shares its parent's pages, and copies the last one when either of them appends.
-//! Not here: attention, which reads a page as one chunk of positions (`forward.rs`).
+//! Not here: attention (`attention.rs`), and how a head's part of a page is laid out ([`KvLayout`]).
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use infer_kernels::{KV_PAGE_LEN, KvLayout};
+
+use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::error::ModelError;
 
-/// Positions in a page. It is also the chunk in which attention is summed, so it is part of the determinism contract.
-pub const PAGE_LEN: usize = 64;
+/// Positions in a page.
+pub const PAGE_LEN: usize = KV_PAGE_LEN;
 
 /// Names a sequence of one cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,42 +36,41 @@ struct Sequence {
 struct Shape {
     n_layers: usize,
     n_kv_heads: usize,
-    head_dim: usize,
+    layout: KvLayout,
 }
 
-/// Keys and values of `PAGE_LEN` positions: for each layer and KV head the keys (PAGE_LEN, head_dim), then the values alike.
-#[derive(Clone)]
-pub(crate) struct Page {
-    data: Vec<f32>,
+/// Keys and values of `PAGE_LEN` positions: for each layer and KV head what [`KvLayout`] describes.
+struct Page {
+    bytes: Buffer<u8>,
 }
 
 impl Shape {
-    /// Elements of the keys, or of the values, of one head in one page.
-    fn head_len(&self) -> usize {
-        PAGE_LEN * self.head_dim
+    /// Bytes of a layer in one page; `None` if they overflow.
+    fn layer_bytes(&self) -> Option<usize> {
+        self.layout.bytes().checked_mul(self.n_kv_heads)
     }
 
-    /// Elements of a page; `None` if they overflow.
-    fn page_len(&self) -> Option<usize> {
-        self.head_len().checked_mul(2 * self.n_kv_heads)?.checked_mul(self.n_layers)
-    }
-
-    /// Where the keys of a head begin; the values follow them.
-    fn head_start(&self, layer: usize, kv_head: usize) -> usize {
-        (layer * self.n_kv_heads + kv_head) * 2 * self.head_len()
+    /// Bytes of a page; `None` if they overflow.
+    fn page_bytes(&self) -> Option<usize> {
+        self.layer_bytes()?.checked_mul(self.n_layers)
     }
 }
 
 impl KvCache {
-    /// An empty cache for a model of this shape.
-    pub fn new(config: &Config) -> KvCache {
-        let shape = Shape { n_layers: config.n_layers, n_kv_heads: config.n_kv_heads, head_dim: config.head_dim };
-        KvCache { shape, sequences: Vec::new() }
+    /// An empty cache for a model of this shape, with heads laid out so.
+    pub fn new(config: &Config, layout: KvLayout) -> KvCache {
+        KvCache { shape: Shape { n_layers: config.n_layers, n_kv_heads: config.n_kv_heads, layout }, sequences: Vec::new() }
     }
 
-    /// Bytes that a position of a model of this shape takes.
-    pub fn bytes_per_position(config: &Config) -> usize {
-        2 * config.n_layers * config.kv_dim() * size_of::<f32>()
+    /// Bytes that a position of a model of this shape takes; saturates where it would overflow.
+    pub fn bytes_per_position(config: &Config, layout: KvLayout) -> usize {
+        let shape = Shape { n_layers: config.n_layers, n_kv_heads: config.n_kv_heads, layout };
+        shape.page_bytes().unwrap_or(usize::MAX) / PAGE_LEN
+    }
+
+    /// How each head lies in a page.
+    pub fn layout(&self) -> KvLayout {
+        self.shape.layout
     }
 
     /// A new, empty sequence.
@@ -107,7 +110,7 @@ impl KvCache {
     pub fn bytes(&self) -> usize {
         let pages = self.sequences.iter().flatten().flat_map(|s| &s.pages);
         let distinct: std::collections::HashSet<*const Page> = pages.map(Arc::as_ptr).collect();
-        distinct.len() * self.shape.page_len().unwrap_or(0) * size_of::<f32>()
+        distinct.len() * self.shape.page_bytes().unwrap_or(0)
     }
 
     /// Whether `id` names a sequence of this cache.
@@ -128,7 +131,7 @@ impl KvCache {
             && Arc::get_mut(last).is_none()
         {
             let mut copy = Page::new(&shape)?;
-            copy.data.copy_from_slice(&last.data);
+            copy.bytes.copy_from_slice(&last.bytes);
             *last = Arc::new(copy);
         }
         while sequence.pages.len() < (sequence.len + n).div_ceil(PAGE_LEN) {
@@ -146,50 +149,51 @@ impl KvCache {
 
     /// What the bytes of a page mean: two caches whose pages go by the same name can take each other's.
     pub fn page_name(&self) -> String {
-        let Shape { n_layers, n_kv_heads, head_dim } = self.shape;
-        format!("1 f32, {n_layers} layers of {n_kv_heads} heads of {head_dim}")
+        let Shape { n_layers, n_kv_heads, layout } = self.shape;
+        let (version, dtype, head_dim) = (KvLayout::VERSION, layout.dtype(), layout.head_dim());
+        format!("{version} {dtype}, {n_layers} layers of {n_kv_heads} heads of {head_dim}")
     }
 
     /// The bytes of each page of a sequence, in the order of positions. Those of positions beyond its length mean nothing.
-    pub fn pages(&self, id: SequenceId) -> impl ExactSizeIterator<Item = Vec<u8>> {
-        self.sequence(id).pages.iter().map(|page| page.data.iter().flat_map(|x| x.to_le_bytes()).collect())
+    pub fn pages(&self, id: SequenceId) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.sequence(id).pages.iter().map(|page| &page.bytes[..])
     }
 
     /// Appends `n` positions to a sequence that ends at the end of a page, and fills them with the bytes of a page, as [`KvCache::pages`] of
     /// a cache with the same [`KvCache::page_name`] gave them. Any bytes will do: what is wrong with them, is wrong with the logits.
     pub fn restore(&mut self, id: SequenceId, bytes: &[u8], n: usize) -> Result<(), ModelError> {
-        let page_bytes = self.shape.page_len().unwrap_or(0) * size_of::<f32>();
+        let page_bytes = self.shape.page_bytes().unwrap_or(0);
         if !self.len(id).is_multiple_of(PAGE_LEN) || !(1..=PAGE_LEN).contains(&n) || bytes.len() != page_bytes {
             let found = format!("{} bytes for {n} positions after {}", bytes.len(), self.len(id));
             return Err(ModelError::page(format_args!("a page of {page_bytes} bytes after whole pages"), found));
         }
         self.extend(id, n)?;
-        let page = self.sequence_mut(id).pages.last_mut().and_then(Arc::get_mut).expect("extend made a page of its own");
-        let (elements, _) = bytes.as_chunks::<4>();
-        page.data.iter_mut().zip(elements).for_each(|(x, &bytes)| *x = f32::from_le_bytes(bytes));
+        let page = self.sequence_mut(id).pages.last_mut().and_then(Arc::get_mut);
+        page.expect("extend made a page of its own").bytes.copy_from_slice(bytes);
         Ok(())
     }
 
-    /// Writes one position of one layer. k, v: (n_kv_heads, head_dim)
-    pub(crate) fn write(&mut self, id: SequenceId, layer: usize, position: usize, k: &[f32], v: &[f32]) {
-        let shape = self.shape;
-        let page = &mut self.sequence_mut(id).pages[position / PAGE_LEN];
-        let page = Arc::get_mut(page).expect("extend made the page unique");
-        let d = shape.head_dim;
-        let at = position % PAGE_LEN * d;
-        for (kv_head, (k, v)) in k.chunks_exact(d).zip(v.chunks_exact(d)).enumerate() {
-            let keys = shape.head_start(layer, kv_head);
-            page.data[keys + at..][..d].copy_from_slice(k);
-            page.data[keys + shape.head_len() + at..][..d].copy_from_slice(v);
-        }
+    /// The pages of one layer that hold some positions, to be written: the number of each and its heads. [`KvCache::extend`] must have made
+    /// room for them.
+    pub(crate) fn heads_mut(
+        &mut self,
+        id: SequenceId,
+        layer: usize,
+        positions: Range<usize>,
+    ) -> impl Iterator<Item = (usize, impl Iterator<Item = &mut [u8]>)> {
+        let (head_bytes, layer_bytes) = (self.shape.layout.bytes(), self.shape.layer_bytes().unwrap_or(0));
+        let first = positions.start / PAGE_LEN;
+        let pages = &mut self.sequence_mut(id).pages[first..positions.end.div_ceil(PAGE_LEN)];
+        pages.iter_mut().enumerate().map(move |(i, page)| {
+            let page = Arc::get_mut(page).expect("extend made the page unique");
+            (first + i, page.bytes[layer * layer_bytes..][..layer_bytes].chunks_exact_mut(head_bytes))
+        })
     }
 
-    /// The keys and values of the first `n` positions of page `page`, of one head. Both (n, head_dim).
-    pub(crate) fn read(&self, id: SequenceId, layer: usize, kv_head: usize, page: usize, n: usize) -> (&[f32], &[f32]) {
-        let page = &self.sequence(id).pages[page];
-        let keys = self.shape.head_start(layer, kv_head);
-        let values = keys + self.shape.head_len();
-        (&page.data[keys..][..n * self.shape.head_dim], &page.data[values..][..n * self.shape.head_dim])
+    /// One head of one layer in a page.
+    pub(crate) fn head(&self, id: SequenceId, layer: usize, kv_head: usize, page: usize) -> &[u8] {
+        let head_bytes = self.shape.layout.bytes();
+        &self.sequence(id).pages[page].bytes[(layer * self.shape.n_kv_heads + kv_head) * head_bytes..][..head_bytes]
     }
 
     fn insert(&mut self, sequence: Sequence) -> SequenceId {
@@ -214,10 +218,11 @@ impl KvCache {
 impl Page {
     /// A page of zeros, or an error where memory is short.
     fn new(shape: &Shape) -> Result<Page, ModelError> {
-        let Some(len) = shape.page_len() else { return Err(ModelError::memory("KV cache", None)) };
-        let mut data = Vec::new();
-        data.try_reserve_exact(len).map_err(|_| ModelError::memory("KV cache", len.checked_mul(size_of::<f32>())))?;
-        data.resize(len, 0.0);
-        Ok(Page { data })
+        let len = shape.page_bytes();
+        let mut bytes = Buffer::default();
+        match len.is_some_and(|len| bytes.resize(len)) {
+            true => Ok(Page { bytes }),
+            false => Err(ModelError::memory("KV cache", len)),
+        }
     }
 }

@@ -31,7 +31,7 @@ mod state;
 mod team;
 mod weights;
 
-pub use infer_kernels::Isa;
+pub use infer_kernels::{Isa, KvDType};
 
 pub use batch::{Batch, Row};
 pub use choice::{Choice, Constraint};

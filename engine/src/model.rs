@@ -6,9 +6,10 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use infer_kernels::{DType, Isa, Kernels, MATMUL_SCRATCH};
+use infer_kernels::{Attention, DType, Isa, Kernels, KvDType, KvLayout, MATMUL_SCRATCH};
 use infer_loaders::Checkpoint;
 
+use crate::attention;
 use crate::config::Config;
 use crate::error::ModelError;
 use crate::kv_cache::KvCache;
@@ -23,10 +24,11 @@ pub struct Model {
     pub(crate) kernels: Kernels,
     pub(crate) team: Team,
     pub(crate) compute: Compute,
+    pub(crate) attention: Attention,
     pub(crate) prefill_chunk: NonZeroUsize,
 }
 
-/// How a model is run. None of it but `isa` and `compute` changes results.
+/// How a model is run. None of it but `isa`, `compute` and `kv_dtype` changes results.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelOptions {
     /// Worker threads.
@@ -35,6 +37,8 @@ pub struct ModelOptions {
     pub isa: Option<Isa>,
     /// The type that activations are multiplied in.
     pub compute: Compute,
+    /// The type that keys and values are stored in; `None` is bf16 where products and attention are multiplied in it, f32 otherwise.
+    pub kv_dtype: Option<KvDType>,
     /// The most rows of a prompt that one pass takes.
     pub prefill_chunk: NonZeroUsize,
 }
@@ -88,7 +92,7 @@ impl FromStr for Compute {
 impl Default for ModelOptions {
     fn default() -> ModelOptions {
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        ModelOptions { threads, isa: None, compute: Compute::Auto, prefill_chunk: DEFAULT_PREFILL_CHUNK }
+        ModelOptions { threads, isa: None, compute: Compute::Auto, kv_dtype: None, prefill_chunk: DEFAULT_PREFILL_CHUNK }
     }
 }
 
@@ -101,8 +105,16 @@ impl Model {
             Some(isa) => Kernels::for_isa(isa).ok_or_else(|| ModelError::isa(isa))?,
         };
         let weights = Weights::bind(checkpoint, &config)?;
-        let team = Team::new(options.threads, MATMUL_SCRATCH)?;
-        Ok(Model { config, weights, kernels, team, compute: options.compute, prefill_chunk: options.prefill_chunk })
+        let team = Team::new(options.threads, scratch_len(&config))?;
+        let layout = KvLayout::new(KvDType::F32, config.head_dim);
+        let attention = kernels.attention(layout, false);
+        let (compute, prefill_chunk) = (options.compute, options.prefill_chunk);
+        let mut model = Model { config, weights, kernels, team, compute, attention, prefill_chunk };
+        let rounds = model.compute() == Compute::Bf16;
+        let native = rounds && kernels.has_bf16_attention(KvDType::BF16);
+        let kv_dtype = options.kv_dtype.unwrap_or(if native { KvDType::BF16 } else { KvDType::F32 });
+        model.attention = kernels.attention(KvLayout::new(kv_dtype, model.config.head_dim), rounds);
+        Ok(model)
     }
 
     /// The shape.
@@ -119,6 +131,11 @@ impl Model {
     pub fn compute(&self) -> Compute {
         let largest = self.weights.layers.first().map_or(&self.weights.lm_head, |layer| &layer.gate_proj.weight);
         self.compute_of(largest.dtype())
+    }
+
+    /// The type that keys and values are stored in.
+    pub fn kv_dtype(&self) -> KvDType {
+        self.attention.layout().dtype()
     }
 
     /// Number of worker threads.
@@ -148,7 +165,7 @@ impl Model {
 
     /// An empty cache for sequences of this model.
     pub fn new_cache(&self) -> KvCache {
-        KvCache::new(&self.config)
+        KvCache::new(&self.config, self.attention.layout())
     }
 
     /// Buffers for this model's passes.
@@ -165,6 +182,11 @@ impl Model {
             Compute::Auto | Compute::Int8 | Compute::F32 => Compute::F32,
         }
     }
+}
+
+/// f32 of scratch memory that each thread has.
+pub(crate) fn scratch_len(config: &Config) -> usize {
+    MATMUL_SCRATCH.max(attention::scratch_len(config))
 }
 
 impl fmt::Debug for Model {

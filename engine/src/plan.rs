@@ -2,11 +2,10 @@
 //!
 //! Not here: what the machine has (the command line asks it).
 
-use infer_kernels::MATMUL_SCRATCH;
 use infer_loaders::Checkpoint;
 
 use crate::kv_cache::{KvCache, PAGE_LEN};
-use crate::model::Model;
+use crate::model::{Model, scratch_len};
 use crate::speculation::MAX_ROWS;
 use crate::state::State;
 
@@ -19,7 +18,7 @@ pub struct MemoryPlan {
     pub kv_per_token: u64,
     /// Keys and values of a full context; pages are taken as they are used.
     pub kv_total: u64,
-    /// Activations of the largest pass, and what each thread keeps for matrix products.
+    /// Activations of the largest pass, and what each thread keeps for matrix products and attention.
     pub scratch: u64,
 }
 
@@ -27,9 +26,9 @@ impl MemoryPlan {
     /// The plan for contexts of `ctx_size` positions, passes of `n_rows` rows, one of which wants logits, and those that verify a draft.
     pub fn new(model: &Model, checkpoint: &Checkpoint, ctx_size: usize, n_rows: usize) -> MemoryPlan {
         let config = model.config();
-        let kv_per_token = KvCache::bytes_per_position(config) as u64;
+        let kv_per_token = KvCache::bytes_per_position(config, model.attention.layout()) as u64;
         let positions = (ctx_size as u64).checked_next_multiple_of(PAGE_LEN as u64).unwrap_or(u64::MAX);
-        let threads = (model.n_threads() * MATMUL_SCRATCH * size_of::<f32>()) as u64;
+        let threads = scratch_len(config).saturating_mul(model.n_threads() * size_of::<f32>()) as u64;
         MemoryPlan {
             weights: checkpoint.weight_bytes(),
             kv_per_token,

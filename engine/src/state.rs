@@ -4,10 +4,10 @@
 
 use infer_kernels::{INT8_BLOCK, Int8Rows, Int8RowsMut, bf16, round_to_bf16, round_to_int8};
 
+use crate::attention;
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::error::ModelError;
-use crate::kv_cache::PAGE_LEN;
 use crate::team::Crew;
 
 /// The buffers of a forward pass over at most `n_rows` rows, named as in `forward.rs`.
@@ -39,8 +39,8 @@ pub struct State {
     pub(crate) cos: Buffer<f32>,
     /// Sine of each row's angles. (rows, head_dim / 2)
     pub(crate) sin: Buffer<f32>,
-    /// Scratch of the attention, see [`AttentionScratch`].
-    pub(crate) attention: AttentionScratch,
+    /// The attention's sums that wait to be merged, see `attention.rs`.
+    pub(crate) waiting: Buffer<f32>,
     /// Logits of the rows that asked for them. (n_logits, vocab_size)
     pub(crate) logits: Buffer<f32>,
     vocab_size: usize,
@@ -106,23 +106,6 @@ impl Rounded {
     }
 }
 
-/// Scratch of the attention: queries and results of a batch, ordered so that each part's are contiguous.
-#[derive(Default)]
-pub(crate) struct AttentionScratch {
-    /// Queries. (rows · n_heads, head_dim)
-    pub q: Buffer<f32>,
-    /// Running sums of weighted values. (rows · n_heads, head_dim)
-    pub acc: Buffer<f32>,
-    /// Running sums of weights. (rows · n_heads,)
-    pub sum: Buffer<f32>,
-    /// Running maxima of scores. (rows · n_heads,)
-    pub max: Buffer<f32>,
-    /// Scores against one page. (rows · n_heads, PAGE_LEN)
-    pub scores: Buffer<f32>,
-    /// What each query sees of one page. (rows · n_heads,)
-    pub visible: Buffer<(usize, usize)>,
-}
-
 impl State {
     /// A state without buffers; the first pass allocates them.
     pub fn new() -> State {
@@ -169,12 +152,10 @@ impl State {
     fn visit(&mut self, config: &Config, n_rows: usize, n_logits: usize, f: Visitor<'_>) -> Result<(), ModelError> {
         let (dim, q_dim, kv_dim, hidden_dim) = (config.dim, config.q_dim(), config.kv_dim(), config.hidden_dim);
         let half = config.head_dim / 2;
-        let n_queries = n_rows.saturating_mul(config.n_heads);
-        let a = &mut self.attention;
         let widest = dim.max(q_dim).max(hidden_dim);
         let n_rounded = n_rows.max(n_logits);
         let blocks = widest.div_ceil(INT8_BLOCK);
-        let floats: [(&mut Buffer<f32>, usize, usize); 21] = [
+        let floats: [(&mut Buffer<f32>, usize, usize); 17] = [
             (&mut self.x, n_rows, dim),
             (&mut self.normed, n_rows.max(n_logits), dim),
             (&mut self.delta, n_rows.max(n_logits), dim),
@@ -188,11 +169,7 @@ impl State {
             (&mut self.cos, n_rows, half),
             (&mut self.sin, n_rows, half),
             (&mut self.logits, n_logits, config.vocab_size),
-            (&mut a.q, n_queries, config.head_dim),
-            (&mut a.acc, n_queries, config.head_dim),
-            (&mut a.sum, n_queries, 1),
-            (&mut a.max, n_queries, 1),
-            (&mut a.scores, n_queries, PAGE_LEN),
+            (&mut self.waiting, 1, attention::waiting_len(config, n_rows)),
             (&mut self.rounded.f32, n_rounded, widest),
             (&mut self.rounded.scales, n_rounded, blocks),
             (&mut self.rounded.offsets, n_rounded, blocks),
@@ -203,8 +180,7 @@ impl State {
         f(n_rounded.saturating_mul(widest), size_of::<bf16>(), &mut self.rounded.bf16)?;
         f(n_rounded.saturating_mul(widest), size_of::<i8>(), &mut self.rounded.q)?;
         f(n_rounded.saturating_mul(blocks), size_of::<i32>(), &mut self.rounded.starts)?;
-        f(n_rounded.saturating_mul(2 * blocks), size_of::<i32>(), &mut self.rounded.half_starts)?;
-        f(n_queries, size_of::<(usize, usize)>(), &mut a.visible)
+        f(n_rounded.saturating_mul(2 * blocks), size_of::<i32>(), &mut self.rounded.half_starts)
     }
 }
 

@@ -9,10 +9,11 @@ use core::str::FromStr;
 use half::bf16;
 
 use crate::arch;
+use crate::attention::{AttentionKernels, Merge};
 use crate::dtype::DType;
-use crate::generic::attention::{Chunk, Running};
 use crate::generic::int8::Int8Rows;
 use crate::generic::probe::{Arithmetic, Probes, READ_WAYS};
+use crate::kv::KvDType;
 use crate::view::MatMut;
 
 /// A rung of the ladder.
@@ -139,7 +140,9 @@ pub struct Kernels {
     pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
-    pub(crate) attend: unsafe fn(&Chunk<'_>, &mut [f32], &mut Running<'_>),
+    pub(crate) attention: [AttentionKernels; KvDType::COUNT],
+    pub(crate) attention_bf16: [Option<AttentionKernels>; KvDType::COUNT],
+    pub(crate) merge: Merge,
     pub(crate) probes: Probes,
 }
 
@@ -187,6 +190,13 @@ impl Kernels {
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 rungs override a format so far"))]
     pub(crate) const fn with_matmul_bf16(mut self, dtype: DType, kernel: MatmulBf16) -> Kernels {
         self.matmul_bf16[dtype as usize] = Some(kernel);
+        self
+    }
+
+    /// Adds attention over keys and values of one type with queries and weights in bf16.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 rungs override a type so far"))]
+    pub(crate) const fn with_attention_bf16(mut self, dtype: KvDType, kernels: AttentionKernels) -> Kernels {
+        self.attention_bf16[dtype as usize] = Some(kernels);
         self
     }
 
@@ -246,19 +256,6 @@ impl Kernels {
         assert_eq!(x.len(), y.len(), "add");
         // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
         unsafe { (self.add)(x, y) }
-    }
-
-    /// Merges the attention of query rows over one chunk of positions into their running results. scores: (rows, n), scratch
-    pub fn attend(&self, chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
-        let (d, rows) = (chunk.head_dim, chunk.visible.len());
-        assert!(d > 0 && chunk.k.len().is_multiple_of(d) && !chunk.k.is_empty(), "keys of (n, {d})");
-        let n = chunk.k.len() / d;
-        assert!(chunk.v.len() == n * d && chunk.q.len() == rows * d, "values of ({n}, {d}), queries of ({rows}, {d})");
-        assert!(chunk.visible.iter().all(|&(_, end)| end <= n), "visible positions beyond {n}");
-        assert!(scores.len() == rows * n && running.max.len() == rows && running.sum.len() == rows, "scratch of ({rows}, {n})");
-        assert_eq!(running.acc.len(), rows * d, "accumulators of ({rows}, {d})");
-        // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
-        unsafe { (self.attend)(chunk, scores, running) }
     }
 
     /// Runs `rounds` rounds of multiply-adds that touch no memory, for measuring the peak rate of an arithmetic. Returns how many

@@ -9,25 +9,29 @@
 #![allow(clippy::needless_range_loop, reason = "indices are written as in the formulas, several arrays at a time")]
 
 mod arch;
+mod attention;
 mod block;
 mod convert;
 mod dispatch;
 mod dtype;
 mod generic;
+mod kv;
 pub mod testing;
 mod vector;
 mod view;
 
+pub use attention::Attention;
 pub use block::{
     Block, Element, Encoder, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, as_bytes, cast,
 };
 pub use convert::{decode, encode, round_to_bf16};
 pub use dispatch::{Activations, Isa, Kernels, UnknownIsa};
 pub use dtype::{DType, DTypeVisitor};
-pub use generic::attention::{Chunk, Running};
+pub use generic::attention::{Chunk, KV_CHUNK_LEN, Rows, Sums};
 pub use generic::int8::{INT8_BLOCK, Int8Rows, Int8RowsMut, round_to_int8};
 pub use generic::matmul::MATMUL_SCRATCH;
 pub use generic::probe::{Arithmetic, READ_WAYS, ReadWay};
 pub use half::{bf16, f16};
+pub use kv::{KV_PAGE_LEN, KvDType, KvLayout};
 pub use vector::Vector;
 pub use view::MatMut;

@@ -26,6 +26,12 @@ pub unsafe trait Vector: Copy {
     unsafe fn load_f16(p: *const f16) -> Self;
     /// Loads `LANES` bf16, widened.
     unsafe fn load_bf16(p: *const bf16) -> Self;
+    /// Loads the first of each of `LANES` pairs of bf16, widened.
+    unsafe fn load_bf16_even(p: *const bf16) -> Self;
+    /// Loads the second of each of `LANES` pairs of bf16, widened.
+    unsafe fn load_bf16_odd(p: *const bf16) -> Self;
+    /// Loads `LANES` i8, as numbers.
+    unsafe fn load_i8(p: *const i8) -> Self;
     /// Stores `LANES` f32.
     unsafe fn store(self, p: *mut f32);
     /// `self + b`
@@ -44,8 +50,10 @@ pub unsafe trait Vector: Copy {
     unsafe fn min(self, b: Self) -> Self;
     /// Each lane rounded to the nearest integer, ties to even.
     unsafe fn round(self) -> Self;
-    /// 2 to the power of each lane, which must be an integer in -126..=127.
-    unsafe fn exp2_integer(self) -> Self;
+    /// `self · 2ⁿ`, where each lane of n must be an integer in -126..=127.
+    unsafe fn scale_exp2(self, n: Self) -> Self;
+    /// The lanes in `from..to`, and those of `other` elsewhere.
+    unsafe fn keep(self, from: usize, to: usize, other: Self) -> Self;
     /// The sum of all lanes, always by the same tree: halves are added until one lane is left.
     unsafe fn reduce_add(self) -> f32;
     /// The largest lane.

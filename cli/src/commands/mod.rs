@@ -89,6 +89,7 @@ fn model_options(args: &EngineArgs) -> ModelOptions {
         threads: resources::threads(args.threads),
         isa: args.isa,
         compute: args.compute,
+        kv_dtype: args.kv_dtype,
         prefill_chunk: args.prefill_chunk,
     }
 }

@@ -9,15 +9,17 @@ use half::{bf16, f16};
 
 use crate::arch::avx2_int8;
 use crate::arch::x86_codes::Codes;
+use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Block, Element, Q4_0, Q8_0, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
-use crate::generic::attention::{Chunk, Running};
+use crate::generic::attention::{Chunk, Rows, Stored, Sums};
 use crate::generic::int8::Int8Rows;
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::kv::{KvDType, KvLayout};
 use crate::vector::Vector;
 use crate::view::MatMut;
 
@@ -30,7 +32,9 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
-    attend,
+    attention: by_kv_dtype!(pack, attend),
+    attention_bf16: [None; KvDType::COUNT],
+    merge,
     probes: PROBES,
 }
 .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
@@ -76,6 +80,24 @@ unsafe impl Vector for __m256 {
     unsafe fn load_bf16(p: *const bf16) -> Self {
         // SAFETY: the trait's contract.
         unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_even(p: *const bf16) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_loadu_si256(p.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_odd(p: *const bf16) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(p.cast()), _mm256_set1_epi32(!0xffff))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
     }
 
     #[inline(always)]
@@ -133,13 +155,22 @@ unsafe impl Vector for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn exp2_integer(self) -> Self {
+    unsafe fn scale_exp2(self, n: Self) -> Self {
         // SAFETY: the trait's contract.
         unsafe {
-            {
-                let n = _mm256_add_epi32(_mm256_cvtps_epi32(self), _mm256_set1_epi32(127));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n))
-            }
+            let n = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_mul_ps(self, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn keep(self, from: usize, to: usize, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let not_before = _mm256_cmpgt_epi32(lane, _mm256_set1_epi32(from as i32 - 1));
+            let before_end = _mm256_cmpgt_epi32(_mm256_set1_epi32(to as i32), lane);
+            _mm256_blendv_ps(other, self, _mm256_castsi256_ps(_mm256_and_si256(not_before, before_end)))
         }
     }
 
@@ -223,9 +254,21 @@ unsafe fn add(x: &mut [f32], y: &[f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
+unsafe fn pack<S: Stored>(q: &mut [f32], factor: f32) {
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { attention::attend::<__m256, 3, 4>(chunk, scores, running) }
+    unsafe { attention::pack::<attention::Widen<__m256, S>>(q, factor) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn attend<S: Stored>(layout: KvLayout, chunk: &Chunk<'_>, rows: Rows, q: &[f32], scores: &mut [f32], out: &mut Sums<'_>) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { attention::attend::<attention::Widen<__m256, S>, 6, 2>(layout, chunk, rows, q, scores, out) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn merge(chunk: &[f32], running: &mut Sums<'_>) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { attention::merge::<__m256>(chunk, running) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -8,14 +8,16 @@ use core::arch::x86_64::*;
 use half::{bf16, f16};
 
 use crate::arch::avx2;
+use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Block, Element, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
-use crate::generic::attention::{Chunk, Running};
+use crate::generic::attention::{Chunk, Rows, Stored, Sums};
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::kv::{KvDType, KvLayout};
 use crate::vector::{MAX_LANES, Vector};
 use crate::view::MatMut;
 
@@ -28,7 +30,9 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
-    attend,
+    attention: by_kv_dtype!(pack, attend),
+    attention_bf16: [None; KvDType::COUNT],
+    merge,
     probes: PROBES,
 };
 
@@ -72,6 +76,24 @@ unsafe impl Vector for __m512 {
     unsafe fn load_bf16(p: *const bf16) -> Self {
         // SAFETY: the trait's contract.
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_even(p: *const bf16) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_loadu_si512(p.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_odd(p: *const bf16) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p.cast()), _mm512_set1_epi32(!0xffff))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
     }
 
     #[inline(always)]
@@ -129,14 +151,16 @@ unsafe impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn exp2_integer(self) -> Self {
+    unsafe fn scale_exp2(self, n: Self) -> Self {
         // SAFETY: the trait's contract.
-        unsafe {
-            {
-                let n = _mm512_add_epi32(_mm512_cvtps_epi32(self), _mm512_set1_epi32(127));
-                _mm512_castsi512_ps(_mm512_slli_epi32::<23>(n))
-            }
-        }
+        unsafe { _mm512_scalef_ps(self, n) }
+    }
+
+    #[inline(always)]
+    unsafe fn keep(self, from: usize, to: usize, other: Self) -> Self {
+        let lanes = (0xffff_u32 << from) & ((1 << to) - 1);
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_mask_mov_ps(other, lanes as __mmask16, self) }
     }
 
     #[inline(always)]
@@ -266,9 +290,21 @@ unsafe fn add(x: &mut [f32], y: &[f32]) {
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
+unsafe fn pack<S: Stored>(q: &mut [f32], factor: f32) {
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { attention::attend::<__m512, 4, 6>(chunk, scores, running) }
+    unsafe { attention::pack::<attention::Widen<__m512, S>>(q, factor) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn attend<S: Stored>(layout: KvLayout, chunk: &Chunk<'_>, rows: Rows, q: &[f32], scores: &mut [f32], out: &mut Sums<'_>) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { attention::attend::<attention::Widen<__m512, S>, 6, 4>(layout, chunk, rows, q, scores, out) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn merge(chunk: &[f32], running: &mut Sums<'_>) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { attention::merge::<__m512>(chunk, running) }
 }
 
 #[target_feature(enable = "avx512f")]

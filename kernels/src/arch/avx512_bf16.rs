@@ -1,7 +1,8 @@
 //! AVX-512 with BF16 and VNNI: AMD Zen 4 (2022), Intel Cooper Lake (2020), Sapphire Rapids (2023) and later.
 //!
 //! It inherits the AVX-512F rung and adds the product of bf16 weights and bf16 activations by `vdpbf16ps`, which multiplies 32 pairs and
-//! adds neighbours into 16 f32 lanes. Rounding is to nearest even whatever the control register says, and denormal inputs count as zero.
+//! adds neighbours into 16 f32 lanes, and attention by the same instruction over keys and values in bf16. Rounding is to nearest even
+//! whatever the control register says, and denormal inputs count as zero.
 
 use core::arch::x86_64::*;
 
@@ -10,12 +11,15 @@ use half::bf16;
 use crate::arch::avx512;
 use crate::arch::vnni;
 use crate::arch::vnni_quads::Quads;
+use crate::attention::AttentionKernels;
 use crate::block::{Iq4Nl, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::DType;
+use crate::generic::attention::{self, Chunk, Multiply, Rows, Sums};
 use crate::generic::int8::Int8Rows;
 use crate::generic::matmul::{Dot, matmul};
 use crate::generic::probe::{Instruction, MultiplyAdds, Probes, multiply_adds};
+use crate::kv::{KvDType, KvLayout};
 use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels =
@@ -24,7 +28,7 @@ pub(crate) const KERNELS: Kernels =
 /// The same for CPUs whose caches have to be asked for lines early; only reading differs, and so no bit of any result.
 pub(crate) const PREFETCHING: Kernels = with_products::<4096, true>(KERNELS);
 
-/// Fills in the products that this rung adds.
+/// Fills in the products and the attention that this rung adds.
 const fn with_products<const AHEAD: usize, const PREFETCH: bool>(kernels: Kernels) -> Kernels {
     kernels
         .with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<AHEAD>)
@@ -37,6 +41,7 @@ const fn with_products<const AHEAD: usize, const PREFETCH: bool>(kernels: Kernel
         .with_matmul_int8(DType::Q4K, matmul_int8::<Q4K, PREFETCH>)
         .with_matmul_int8(DType::Q5K, matmul_int8::<Q5K, PREFETCH>)
         .with_matmul_int8(DType::Q6K, matmul_int8::<Q6K, PREFETCH>)
+        .with_attention_bf16(KvDType::BF16, AttentionKernels { pack, attend })
 }
 
 /// Accumulators of a probe: with two operands they leave registers to spare.
@@ -116,6 +121,68 @@ unsafe fn matmul_bf16_bf16<const AHEAD: usize>(w: &[u8], x: &[bf16], k: usize, o
     let w = cast::<bf16>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { matmul::<Dpbf16<AHEAD>, 4, 6>(w, x, k, out, scratch) }
+}
+
+// SAFETY: loads read 16 pairs, a factor one; the intrinsics need the features of this file.
+unsafe impl Multiply for Dpbf16 {
+    type V = __m512;
+    type Stored = bf16;
+    type Operand = bf16;
+    type Reg = __m512bh;
+    type Factor = __m512bh;
+    const STEP: usize = 2;
+    const PARTS: usize = 1;
+    const SCALED: bool = false;
+
+    #[inline(always)]
+    unsafe fn load(p: *const bf16, _: usize) -> __m512bh {
+        // SAFETY: the trait's contract.
+        unsafe { <Self as Dot>::load_w(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn factor(p: *const bf16, _: usize) -> __m512bh {
+        // SAFETY: the trait's contract; both types are 512 plain bits.
+        unsafe { core::mem::transmute(_mm512_set1_epi32(p.cast::<i32>().read_unaligned())) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(acc: __m512, x: __m512bh, factor: __m512bh) -> __m512 {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_dpbf16_ps(acc, x, factor) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add_one(acc: __m512, x: *const bf16, operands: *const bf16, which: usize) -> __m512 {
+        // SAFETY: the trait's contract; both types are 512 plain bits.
+        unsafe {
+            let one = _mm512_set1_epi32(0xffff << (16 * which));
+            let x = core::mem::transmute::<__m512i, __m512bh>(_mm512_and_si512(_mm512_loadu_si512(x.cast()), one));
+            _mm512_dpbf16_ps(acc, x, <Self as Multiply>::factor(operands, 0))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(x: __m512, p: *mut bf16) -> __m512 {
+        // SAFETY: the trait's contract; both types are 256 plain bits.
+        unsafe {
+            let rounded = core::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
+            _mm256_storeu_si256(p.cast(), rounded);
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(rounded)))
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn pack(q: &mut [f32], factor: f32) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { attention::pack::<Dpbf16>(q, factor) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn attend(layout: KvLayout, chunk: &Chunk<'_>, rows: Rows, q: &[f32], scores: &mut [f32], out: &mut Sums<'_>) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { attention::attend::<Dpbf16, 6, 4>(layout, chunk, rows, q, scores, out) }
 }
 
 // SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller.

@@ -6,16 +6,22 @@
 use half::{bf16, f16};
 use wide::f32x8;
 
+use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Block, Element, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
-use crate::generic::attention::{Chunk, Running};
+use crate::generic::attention::{Chunk, Rows, Stored, Sums};
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::kv::{KvDType, KvLayout};
 use crate::vector::Vector;
 use crate::view::MatMut;
+
+/// The vector, for tests of what is written over it.
+#[cfg(test)]
+pub(crate) use wide::f32x8 as Wide;
 
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Portable,
@@ -26,7 +32,9 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
-    attend,
+    attention: by_kv_dtype!(pack, attend),
+    attention_bf16: [None; KvDType::COUNT],
+    merge,
     probes: PROBES,
 };
 
@@ -66,6 +74,26 @@ unsafe impl Vector for f32x8 {
         // SAFETY: eight elements are readable (the trait's contract).
         let bits = unsafe { p.cast::<[u16; 8]>().read_unaligned() };
         f32x8::new(bits.map(|b| f32::from_bits(u32::from(b) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_even(p: *const bf16) -> Self {
+        // SAFETY: eight pairs are readable (the trait's contract).
+        let pairs = unsafe { p.cast::<[[u16; 2]; 8]>().read_unaligned() };
+        f32x8::new(pairs.map(|pair| f32::from_bits(u32::from(pair[0]) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_odd(p: *const bf16) -> Self {
+        // SAFETY: eight pairs are readable (the trait's contract).
+        let pairs = unsafe { p.cast::<[[u16; 2]; 8]>().read_unaligned() };
+        f32x8::new(pairs.map(|pair| f32::from_bits(u32::from(pair[1]) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        // SAFETY: eight elements are readable (the trait's contract).
+        f32x8::new(unsafe { p.cast::<[i8; 8]>().read_unaligned() }.map(f32::from))
     }
 
     #[inline(always)]
@@ -117,8 +145,15 @@ unsafe impl Vector for f32x8 {
     }
 
     #[inline(always)]
-    unsafe fn exp2_integer(self) -> Self {
-        f32x8::new(self.to_array().map(|n| f32::from_bits(((n as i32 + 127) << 23) as u32)))
+    unsafe fn scale_exp2(self, n: Self) -> Self {
+        self * f32x8::new(n.to_array().map(|n| f32::from_bits(((n as i32 + 127) << 23) as u32)))
+    }
+
+    #[inline(always)]
+    unsafe fn keep(self, from: usize, to: usize, other: Self) -> Self {
+        let mut lanes = other.to_array();
+        lanes[from..to].copy_from_slice(&self.to_array()[from..to]);
+        f32x8::new(lanes)
     }
 
     #[inline(always)]
@@ -187,9 +222,19 @@ fn add(x: &mut [f32], y: &[f32]) {
     unsafe { elementwise::add::<f32x8>(x, y) }
 }
 
-fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
+unsafe fn pack<S: Stored>(q: &mut [f32], factor: f32) {
     // SAFETY: dispatch checked the shapes; no CPU feature is needed.
-    unsafe { attention::attend::<f32x8, 2, 2>(chunk, scores, running) }
+    unsafe { attention::pack::<attention::Widen<f32x8, S>>(q, factor) }
+}
+
+unsafe fn attend<S: Stored>(layout: KvLayout, chunk: &Chunk<'_>, rows: Rows, q: &[f32], scores: &mut [f32], out: &mut Sums<'_>) {
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { attention::attend::<attention::Widen<f32x8, S>, 2, 2>(layout, chunk, rows, q, scores, out) }
+}
+
+unsafe fn merge(chunk: &[f32], running: &mut Sums<'_>) {
+    // SAFETY: dispatch checked the shapes; no CPU feature is needed.
+    unsafe { attention::merge::<f32x8>(chunk, running) }
 }
 
 fn multiply_adds_f32(rounds: usize) {

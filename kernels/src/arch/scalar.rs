@@ -3,10 +3,12 @@
 //! Sums are taken in f64, so that what a test measures is the error of the kernel under test. Not here: vectors, tiles, blocking.
 
 use crate::arch::portable;
+use crate::attention::AttentionKernels;
 use crate::block::{Block, Element, MAX_BLOCK_LEN, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
-use crate::generic::attention::{Chunk, Running};
+use crate::generic::attention::{Chunk, KV_CHUNK_LEN, Rows, Sums};
+use crate::kv::{KV_PAGE_LEN, KvDType, KvLayout};
 use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels = Kernels {
@@ -18,7 +20,9 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
-    attend,
+    attention: [AttentionKernels { pack, attend }; KvDType::COUNT],
+    attention_bf16: [None; KvDType::COUNT],
+    merge,
     // The oracle is no measure of a machine; what the build's own instructions can do is.
     probes: portable::PROBES,
 };
@@ -84,22 +88,51 @@ fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
-fn attend(chunk: &Chunk<'_>, scores: &mut [f32], running: &mut Running<'_>) {
-    let d = chunk.head_dim;
-    let n = chunk.k.len() / d;
-    matmul(chunk.k, chunk.q, d, MatMut::new(scores, n));
-    for (row, &(start, end)) in chunk.visible.iter().enumerate() {
-        let p = &scores[row * n..][start..end.max(start)];
-        let score = |j: usize| f64::from(p[j]) * f64::from(chunk.scale);
-        let Some(max) = (0..p.len()).map(score).reduce(f64::max) else { continue };
-        let (old, new) = (f64::from(running.max[row]), max.max(f64::from(running.max[row])));
-        let keep = libm::exp(old - new);
-        let sum: f64 = (0..p.len()).map(|j| libm::exp(score(j) - new)).sum();
+fn pack(q: &mut [f32], factor: f32) {
+    q.iter_mut().for_each(|q| *q *= factor);
+}
+
+/// scores: (rows, KV_CHUNK_LEN)
+fn attend(layout: KvLayout, chunk: &Chunk<'_>, rows: Rows, q: &[f32], scores: &mut [f32], out: &mut Sums<'_>) {
+    let (d, width) = (layout.head_dim(), layout.width());
+    for row in 0..out.max.len() {
+        let (start, end) = rows.visible(row, chunk.start);
+        let p = &mut scores[row * KV_CHUNK_LEN..][..KV_CHUNK_LEN];
+        let (mut max, mut sum) = (f64::NEG_INFINITY, 0.0);
+        for j in start..end {
+            let (page, at) = (chunk.pages[j / KV_PAGE_LEN], j % KV_PAGE_LEN);
+            let products = (0..d).map(|i| f64::from(q[row * d + i]) * f64::from(layout.key(page, at, i)));
+            p[j] = products.sum::<f64>() as f32;
+            max = max.max(f64::from(p[j]));
+        }
+        for j in start..end {
+            let weight = libm::exp2(f64::from(p[j]) - max);
+            sum += weight;
+            p[j] = weight as f32;
+        }
+        (out.max[row], out.sum[row]) = (max as f32, sum as f32);
+        for c in 0..width {
+            let value = |j: usize| f64::from(layout.value(chunk.pages[j / KV_PAGE_LEN], j % KV_PAGE_LEN, c));
+            out.acc[row * width + c] = (start..end).map(|j| f64::from(p[j]) * value(j)).sum::<f64>() as f32;
+        }
+    }
+}
+
+fn merge(chunk: &[f32], running: &mut Sums<'_>) {
+    let width = running.acc.len() / running.max.len().max(1);
+    let (acc, max, sum) = Sums::parts(chunk, width, running.max.len());
+    for row in 0..running.max.len() {
+        if sum[row] == 0.0 {
+            continue;
+        }
+        let (old, max) = (f64::from(running.max[row]), f64::from(max[row]));
+        let new = old.max(max);
+        let (keep, take) = (libm::exp2(old - new), libm::exp2(max - new));
+        let add = |old: f32, x: f32| (f64::from(old) * keep + f64::from(x) * take) as f32;
         running.max[row] = new as f32;
-        running.sum[row] = (f64::from(running.sum[row]) * keep + sum) as f32;
-        for (c, acc) in running.acc[row * d..][..d].iter_mut().enumerate() {
-            let values: f64 = (0..p.len()).map(|j| libm::exp(score(j) - new) * f64::from(chunk.v[(start + j) * d + c])).sum();
-            *acc = (f64::from(*acc) * keep + values) as f32;
+        running.sum[row] = add(running.sum[row], sum[row]);
+        for c in row * width..(row + 1) * width {
+            running.acc[c] = add(running.acc[c], acc[c]);
         }
     }
 }

@@ -1,201 +1,736 @@
-//! Attention of some queries over one chunk of a KV head's positions, with the online softmax (Milakov and Gimelshein, 2018; Dao et al.,
-//! 2022, algorithm 1).
+//! Attention of the queries of one KV head over one chunk of its positions, with the online softmax (Milakov and Gimelshein, 2018; Dao et
+//! al., 2022, algorithm 1).
 //!
-//! Not here: pages, heads and threads (the engine's). The queries of all heads that share a KV head come together, so that its keys and
-//! values are read once.
+//! Not here: pages, heads and threads (the engine's), and where keys and values lie in a page (`kv.rs`). The queries of all heads that
+//! share a KV head come together, so that its keys and values are read once.
 //!
 //! ```text
-//! scores = q · kᵀ                                         (the matrix product, so in its order)
-//! for each query row, over the positions that it sees:
-//!     m = max(scores · scale);  p = exp(scores · scale - m);  l = Σ p;  o = Σ p · v      (positions in ascending order)
-//!     merge (m, l, o) into the row's running (max, sum, acc)
+//! q = query · head_dim^-0.5 · log2(e)                                once for all chunks, rounded to the type that is multiplied
+//! for each page of the chunk:   scores = q · kᵀ                      lanes are positions; along head_dim in ascending order
+//! for each row:                 m = max scores;  p = 2^(scores - m);  l = Σ p
+//! for each page of the chunk:   o += p · v                           lanes are columns; positions in ascending order
 //! ```
 //!
-//! A chunk's (m, l, o) depend on nothing outside the chunk, and chunks are merged in the order of their positions. So the result does not
-//! depend on how many queries are worked on together, and chunks may be computed on different threads one day.
+//! A chunk's (m, l, o) depend on nothing outside the chunk and on no other row, and chunks are merged in the order of their positions. So
+//! a row's result has the same bits with any rows beside it, and whichever thread works on which chunk. What a row does not see is not
+//! touched on its behalf: a NaN there does not reach it.
 
-use crate::generic::exp::exp;
-use crate::generic::load_tail;
-use crate::generic::matmul::{Widen, matmul};
-use crate::generic::store_tail;
-use crate::vector::Vector;
-use crate::view::MatMut;
+use core::marker::PhantomData;
 
-/// Queries, keys and values of one call, and what each query row sees.
-pub struct Chunk<'a> {
-    /// Queries, not scaled. (rows, head_dim)
-    pub q: &'a [f32],
-    /// Keys. (n, head_dim)
-    pub k: &'a [f32],
-    /// Values. (n, head_dim)
-    pub v: &'a [f32],
-    /// The half-open range of positions of the chunk that each row sees; empty where it sees none. (rows,)
-    pub visible: &'a [(usize, usize)],
-    /// Factor of the scores, head_dim^-0.5.
-    pub scale: f32,
-    /// Elements of a query, a key and a value.
-    pub head_dim: usize,
+use crate::generic::exp::exp2;
+use crate::kv::{GROUP, KV_PAGE_LEN, KvLayout};
+use crate::vector::{MAX_LANES, Vector};
+
+/// Pages in a chunk.
+const CHUNK_PAGES: usize = 4;
+
+/// Positions whose softmax is taken at once. Chunks begin at multiples of it, so it is part of the determinism contract.
+pub const KV_CHUNK_LEN: usize = CHUNK_PAGES * KV_PAGE_LEN;
+
+/// Rows that read keys and values a few at a time, as a step of generation does: memory is what they wait for.
+const FEW_ROWS: usize = 16;
+
+/// The queries of one KV head's group for some positions of a sequence, one after another; those of a position are side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// The first query's position.
+    pub position: usize,
+    /// Query heads of the KV head.
+    pub group: usize,
+    /// Positions that a query sees, up to its own.
+    pub window: usize,
 }
 
-/// The running result of each query row; before the first chunk `max` is -inf and the rest zero.
-pub struct Running<'a> {
-    /// The largest scaled score so far. (rows,)
+impl Rows {
+    /// The half-open range of a chunk's positions that a row sees; empty where it sees none. `start`: the chunk's first position
+    pub fn visible(&self, row: usize, start: usize) -> (usize, usize) {
+        let end = self.position + row / self.group + 1;
+        let first = end.saturating_sub(self.window);
+        let end = end.saturating_sub(start).min(KV_CHUNK_LEN);
+        (first.saturating_sub(start).min(end), end)
+    }
+}
+
+/// One chunk of a KV head's positions.
+#[derive(Clone, Copy)]
+pub struct Chunk<'a> {
+    /// The position that it begins at, a multiple of [`KV_CHUNK_LEN`].
+    pub start: usize,
+    /// The head's part of each page up to the last that a row sees, [`KvLayout::bytes`] each.
+    pub pages: &'a [&'a [u8]],
+    /// What will be read after it, to be fetched meanwhile; empty where nothing is.
+    pub next: &'a [u8],
+}
+
+/// The result of each row over some chunks.
+pub struct Sums<'a> {
+    /// The largest score, in powers of two. -inf where the row saw nothing. (rows,)
     pub max: &'a mut [f32],
-    /// Σ exp(score - max) so far. (rows,)
+    /// Σ 2^(score - max); 0 where the row saw nothing. (rows,)
     pub sum: &'a mut [f32],
-    /// Σ exp(score - max) · v so far; divided by `sum` it is the attention's output. (rows, head_dim)
+    /// Σ 2^(score - max) · v; divided by `sum` it is the attention's output. (rows, width)
     pub acc: &'a mut [f32],
 }
 
-/// Merges one chunk into the running results. scores: (rows, n), scratch
+impl<'a> Sums<'a> {
+    /// Elements of a buffer for `rows` rows of `width` columns, a multiple of 16.
+    pub const fn len(width: usize, rows: usize) -> usize {
+        rows.saturating_mul(width).saturating_add(rows.next_multiple_of(GROUP).saturating_mul(2))
+    }
+
+    /// A view of a buffer, with what it holds. buffer: (`len`,)
+    pub fn new(buffer: &'a mut [f32], width: usize, rows: usize) -> Sums<'a> {
+        assert_eq!(buffer.len(), Sums::len(width, rows), "sums of ({rows}, {width})");
+        let (acc, rest) = buffer.split_at_mut(rows * width);
+        let (max, sum) = rest.split_at_mut(rows.next_multiple_of(GROUP));
+        Sums { max: &mut max[..rows], sum: &mut sum[..rows], acc }
+    }
+
+    /// A buffer's acc, max and sum.
+    pub(crate) fn parts(buffer: &[f32], width: usize, rows: usize) -> (&[f32], &[f32], &[f32]) {
+        let (acc, rest) = buffer.split_at(rows * width);
+        let (max, sum) = rest.split_at(rows.next_multiple_of(GROUP));
+        (acc, &max[..rows], &sum[..rows])
+    }
+
+    /// Makes them the sums of no chunk.
+    pub fn clear(&mut self) {
+        self.max.fill(f32::NEG_INFINITY);
+        self.sum.fill(0.0);
+        self.acc.fill(0.0);
+    }
+}
+
+/// How keys and values are stored, and how they are multiplied by queries and weights.
 ///
 /// # Safety
-/// - The shapes are as documented on the fields; every `visible` range ends at or before n.
-/// - The CPU has the features that `V` needs.
+/// - `load*` read `LANES · STEP` elements at any alignment, and those of `factor*` `STEP` operands; all need the features of the ISA.
+/// - The type's layout in a page is `KvLayout`'s of `STEP` and the size of `Stored`.
+#[allow(clippy::missing_safety_doc, reason = "the contract is the same for all methods and stands on the trait")]
+pub(crate) unsafe trait Multiply {
+    /// The accumulator.
+    type V: Vector;
+    /// An element of keys and values.
+    type Stored: Copy;
+    /// What they are multiplied by: an element of a query, or a weight.
+    type Operand: Copy;
+    /// A load's elements in a register.
+    type Reg: Copy;
+    /// Operands in a register, in all lanes.
+    type Factor: Copy;
+    /// Elements along a sum that lie side by side: 1 or 2.
+    const STEP: usize;
+    /// Multiplications that a step takes: `STEP`, or 1 where an instruction adds the products of a pair.
+    const PARTS: usize;
+    /// Whether elements are integers with a scale for each position.
+    const SCALED: bool;
+
+    unsafe fn load(p: *const Self::Stored, part: usize) -> Self::Reg;
+    unsafe fn factor(p: *const Self::Operand, part: usize) -> Self::Factor;
+    unsafe fn mul_add(acc: Self::V, x: Self::Reg, factor: Self::Factor) -> Self::V;
+    /// Adds the product of element `which` of each pair alone; the operand of the other is zero.
+    unsafe fn mul_add_one(acc: Self::V, x: *const Self::Stored, operands: *const Self::Operand, which: usize) -> Self::V;
+    /// Rounds `LANES` numbers to operands and writes them; returns the numbers that they stand for.
+    unsafe fn store(x: Self::V, p: *mut Self::Operand) -> Self::V;
+}
+
+/// A number that [`Widen`] can read.
+///
+/// # Safety
+/// `load` reads `LANES · STEP` elements and needs the features of `V`.
+#[allow(clippy::missing_safety_doc, reason = "the contract is the same for all methods and stands on the trait")]
+pub(crate) unsafe trait Stored: Copy {
+    /// Elements along a sum that lie side by side.
+    const STEP: usize;
+    /// Whether there are scales.
+    const SCALED: bool;
+    /// Element `which` of each of `LANES` groups of `STEP`, widened exactly.
+    unsafe fn load<V: Vector>(p: *const Self, which: usize) -> V;
+}
+
+// SAFETY: reads LANES elements.
+unsafe impl Stored for f32 {
+    const STEP: usize = 1;
+    const SCALED: bool = false;
+
+    #[inline(always)]
+    unsafe fn load<V: Vector>(p: *const f32, _: usize) -> V {
+        // SAFETY: the trait's contract.
+        unsafe { V::load(p) }
+    }
+}
+
+// SAFETY: reads LANES elements.
+unsafe impl Stored for half::f16 {
+    const STEP: usize = 1;
+    const SCALED: bool = false;
+
+    #[inline(always)]
+    unsafe fn load<V: Vector>(p: *const half::f16, _: usize) -> V {
+        // SAFETY: the trait's contract.
+        unsafe { V::load_f16(p) }
+    }
+}
+
+// SAFETY: reads LANES pairs.
+unsafe impl Stored for half::bf16 {
+    const STEP: usize = 2;
+    const SCALED: bool = false;
+
+    #[inline(always)]
+    unsafe fn load<V: Vector>(p: *const half::bf16, which: usize) -> V {
+        // SAFETY: the trait's contract.
+        unsafe { if which == 0 { V::load_bf16_even(p) } else { V::load_bf16_odd(p) } }
+    }
+}
+
+// SAFETY: reads LANES elements.
+unsafe impl Stored for i8 {
+    const STEP: usize = 1;
+    const SCALED: bool = true;
+
+    #[inline(always)]
+    unsafe fn load<V: Vector>(p: *const i8, _: usize) -> V {
+        // SAFETY: the trait's contract.
+        unsafe { V::load_i8(p) }
+    }
+}
+
+/// Elements widened to f32 lanes and multiplied there: every type, on every ISA.
+pub(crate) struct Widen<V, S>(PhantomData<(V, S)>);
+
+// SAFETY: `Stored::load` reads LANES · STEP elements; a factor is one operand of a step.
+unsafe impl<V: Vector, S: Stored> Multiply for Widen<V, S> {
+    type V = V;
+    type Stored = S;
+    type Operand = f32;
+    type Reg = V;
+    type Factor = V;
+    const STEP: usize = S::STEP;
+    const PARTS: usize = S::STEP;
+    const SCALED: bool = S::SCALED;
+
+    #[inline(always)]
+    unsafe fn load(p: *const S, part: usize) -> V {
+        // SAFETY: the trait's contract.
+        unsafe { S::load(p, part) }
+    }
+
+    #[inline(always)]
+    unsafe fn factor(p: *const f32, part: usize) -> V {
+        // SAFETY: the trait's contract.
+        unsafe { V::splat(*p.add(part)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(acc: V, x: V, factor: V) -> V {
+        // SAFETY: the trait's contract.
+        unsafe { x.mul_add(factor, acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add_one(acc: V, x: *const S, operands: *const f32, which: usize) -> V {
+        // SAFETY: the trait's contract.
+        unsafe { Self::mul_add(acc, Self::load(x, which), Self::factor(operands, which)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(x: V, p: *mut f32) -> V {
+        // SAFETY: the trait's contract.
+        unsafe { x.store(p) };
+        x
+    }
+}
+
+/// Scales queries and rounds them to operands, in place: the operands take the first part of the memory. q: (rows, head_dim)
+///
+/// # Safety
+/// The CPU has the features that `M` needs.
 #[inline(always)]
-pub(crate) unsafe fn attend<V: Vector, const MR: usize, const NR: usize>(
+pub(crate) unsafe fn pack<M: Multiply>(q: &mut [f32], factor: f32) {
+    let (n, lanes) = (q.len(), M::V::LANES);
+    let (from, to) = (q.as_mut_ptr(), q.as_mut_ptr().cast::<M::Operand>());
+    let whole = n - n % lanes;
+    // SAFETY: whole vectors end at or before `whole <= n`; an operand is no larger than an f32, so that none is written before the query in
+    // its place is read; the tail is padded on the stack, where both arrays hold LANES elements.
+    unsafe {
+        let factor = M::V::splat(factor);
+        let mut i = 0;
+        while i < whole {
+            M::store(M::V::load(from.add(i)).mul(factor), to.add(i));
+            i += lanes;
+        }
+        if i < n {
+            let (mut tail, mut rounded) = ([0.0f32; MAX_LANES], [0.0f32; MAX_LANES]);
+            core::ptr::copy_nonoverlapping(from.add(i).cast_const(), tail.as_mut_ptr(), n - i);
+            let operands = rounded.as_mut_ptr().cast::<M::Operand>();
+            M::store(M::V::load(tail.as_ptr()).mul(factor), operands);
+            core::ptr::copy_nonoverlapping(operands.cast_const(), to.add(i), n - i);
+        }
+    }
+}
+
+/// A call's operands, as [`attend`]'s parts see them.
+struct Work<'a, M: Multiply> {
+    rows: Rows,
+    n_rows: usize,
+    layout: KvLayout,
+    chunk: &'a Chunk<'a>,
+    // (n_rows, head_dim)
+    q: *const M::Operand,
+    /// Scores, and then the weights' operands in the first part of each row. (n_rows, KV_CHUNK_LEN)
+    scores: *mut f32,
+}
+
+/// The sums of one chunk. `R` rows by `N` vectors of positions, or of columns, are accumulated in registers.
+///
+/// q: (rows, head_dim) of [`pack`]; scores: (rows, KV_CHUNK_LEN), scratch; out: written, not added to
+///
+/// # Safety
+/// - `chunk.pages` holds the pages of all positions that rows see, each of `layout.bytes()`, aligned for `M::Stored`; `layout` is of
+///   `M`'s type.
+/// - The shapes are as stated, and the rows are those of `out`.
+/// - The CPU has the features that `M` needs.
+#[inline(always)]
+pub(crate) unsafe fn attend<M: Multiply, const R: usize, const N: usize>(
+    layout: KvLayout,
     chunk: &Chunk<'_>,
+    rows: Rows,
+    q: &[f32],
     scores: &mut [f32],
-    running: &mut Running<'_>,
+    out: &mut Sums<'_>,
 ) {
-    let d = chunk.head_dim;
-    let n = chunk.k.len() / d;
-    // Room to pack a tile of queries up to 256 wide.
-    let mut packed = [0.0; 6 * 256];
-    // SAFETY: k is (n, d), q (rows, d) and scores (rows, n); the features are the caller's.
-    unsafe { matmul::<Widen<V, f32>, MR, NR>(chunk.k, chunk.q, d, MatMut::new(scores, n), &mut packed) };
-    for (row, &(start, end)) in chunk.visible.iter().enumerate() {
-        if start >= end {
-            continue;
-        }
-        let p = &mut scores[row * n + start..row * n + end];
-        // SAFETY: `v` holds n >= end rows of d elements, `acc` row `row`; the features are the caller's.
-        unsafe {
-            let max = scale_and_max::<V>(p, chunk.scale);
-            let sum = exp_and_sum::<V>(p, max);
-            let old = running.max[row];
-            let new = if old > max { old } else { max };
-            // exp does not reach 0 at -inf, and the first chunk has nothing to keep.
-            let keep = if old == f32::NEG_INFINITY { 0.0 } else { exp(V::splat(old - new)).reduce_max() };
-            let take = exp(V::splat(max - new)).reduce_max();
-            running.max[row] = new;
-            running.sum[row] = running.sum[row] * keep + sum * take;
-            merge_values::<V>(p, &chunk.v[start * d..end * d], d, keep, take, &mut running.acc[row * d..][..d]);
-        }
-    }
-}
-
-/// `x *= scale`; returns the largest. x: (n,), n > 0
-///
-/// # Safety
-/// The CPU has the features that `V` needs.
-#[inline(always)]
-unsafe fn scale_and_max<V: Vector>(x: &mut [f32], scale: f32) -> f32 {
-    let n = x.len();
-    let whole = n - n % V::LANES;
-    let mut max = f32::NEG_INFINITY;
-    // SAFETY: whole vectors end at or before `whole <= n`.
-    unsafe {
-        let p = x.as_mut_ptr();
-        let mut lanes = V::splat(max);
-        let mut i = 0;
-        while i < whole {
-            let v = V::load(p.add(i)).mul(V::splat(scale));
-            v.store(p.add(i));
-            lanes = v.max(lanes);
-            i += V::LANES;
-        }
-        if whole > 0 {
-            max = lanes.reduce_max();
-        }
-    }
-    for v in &mut x[whole..] {
-        *v *= scale;
-        max = if *v > max { *v } else { max };
-    }
-    max
-}
-
-/// `x = exp(x - max)`; returns the sum. x: (n,)
-///
-/// # Safety
-/// The CPU has the features that `V` needs.
-#[inline(always)]
-unsafe fn exp_and_sum<V: Vector>(x: &mut [f32], max: f32) -> f32 {
-    let n = x.len();
-    let whole = n - n % V::LANES;
-    // SAFETY: whole vectors end at or before `whole <= n`, the tail reads and writes the rest.
-    unsafe {
-        let p = x.as_mut_ptr();
-        let max = V::splat(max);
-        let mut sum = V::splat(0.0);
-        let mut i = 0;
-        while i < whole {
-            let e = exp(V::load(p.add(i)).sub(max));
-            e.store(p.add(i));
-            sum = sum.add(e);
-            i += V::LANES;
-        }
-        if whole < n {
-            let tail = n - whole;
-            store_tail(exp(load_tail::<V, f32>(p.add(i).cast_const(), tail).sub(max)), p.add(i), tail);
-            // Read back with zeros in the lanes that are not there.
-            sum = sum.add(load_tail::<V, f32>(p.add(i).cast_const(), tail));
-        }
-        sum.reduce_add()
-    }
-}
-
-/// `acc = acc · keep + take · Σ p[j] · v[j]`, positions in ascending order. p: (n,); v: (n, d); acc: (d,)
-///
-/// # Safety
-/// - The shapes are as stated.
-/// - The CPU has the features that `V` needs.
-#[inline(always)]
-unsafe fn merge_values<V: Vector>(p: &[f32], v: &[f32], d: usize, keep: f32, take: f32, acc: &mut [f32]) {
-    let mut i = 0;
-    // SAFETY: every block of columns ends at or before d, and rows 0..n of v and p exist.
-    unsafe {
-        while i + 4 * V::LANES <= d {
-            merge_columns::<V, 4>(p, v.as_ptr().add(i), d, keep, take, acc.as_mut_ptr().add(i));
-            i += 4 * V::LANES;
-        }
-        while i + V::LANES <= d {
-            merge_columns::<V, 1>(p, v.as_ptr().add(i), d, keep, take, acc.as_mut_ptr().add(i));
-            i += V::LANES;
-        }
-        if i < d {
-            let tail = d - i;
-            let mut sum = V::splat(0.0);
-            for (j, &pj) in p.iter().enumerate() {
-                sum = V::splat(pj).mul_add(load_tail(v.as_ptr().add(j * d + i), tail), sum);
-            }
-            let at = acc.as_mut_ptr().add(i);
-            let old = load_tail::<V, f32>(at.cast_const(), tail);
-            store_tail(sum.mul_add(V::splat(take), old.mul(V::splat(keep))), at, tail);
-        }
-    }
-}
-
-/// [`merge_values`] for `C` vectors of columns, held in registers over all positions.
-///
-/// # Safety
-/// - `v` points at p.len() rows `d` apart and `acc` at one row, each with `C · LANES` elements.
-/// - The CPU has the features that `V` needs.
-#[inline(always)]
-unsafe fn merge_columns<V: Vector, const C: usize>(p: &[f32], v: *const f32, d: usize, keep: f32, take: f32, acc: *mut f32) {
+    const { assert!(KV_PAGE_LEN.is_multiple_of(N * MAX_LANES) && (M::STEP == 1 || M::STEP == 2) && R <= 6) };
+    let n_rows = out.max.len();
+    let work: Work<'_, M> = Work { rows, n_rows, layout, chunk, q: q.as_ptr().cast(), scores: scores.as_mut_ptr() };
+    out.acc.fill(0.0);
     // SAFETY: the caller's contract.
     unsafe {
-        let mut sum = [V::splat(0.0); C];
-        for (j, &pj) in p.iter().enumerate() {
-            let pj = V::splat(pj);
-            for (c, s) in sum.iter_mut().enumerate() {
-                *s = pj.mul_add(V::load(v.add(j * d + c * V::LANES)), *s);
+        for page in 0..chunk.pages.len() {
+            work.scores::<R, N>(page);
+        }
+        for row in 0..n_rows {
+            (out.max[row], out.sum[row]) = work.softmax(row);
+        }
+        for page in 0..chunk.pages.len() {
+            work.values::<R, N>(page, out.acc);
+        }
+    }
+}
+
+impl<M: Multiply> Work<'_, M> {
+    /// What a row sees of a page: a range of its positions.
+    #[inline(always)]
+    fn visible(&self, row: usize, page: usize) -> (usize, usize) {
+        let (start, end) = self.rows.visible(row, self.chunk.start);
+        let clamp = |x: usize| x.saturating_sub(page * KV_PAGE_LEN).min(KV_PAGE_LEN);
+        (clamp(start), clamp(end))
+    }
+
+    /// The page's values or keys that are read after this page's: what to fetch while it is worked on.
+    #[inline(always)]
+    fn next(&self, page: usize, of_values: bool) -> *const u8 {
+        let pages = self.chunk.pages;
+        let (next, values) = match (pages.get(page + 1), of_values) {
+            (Some(next), _) => (*next, of_values),
+            (None, false) => (pages[0], true),
+            (None, true) => (self.chunk.next, false),
+        };
+        next.as_ptr().wrapping_add(if values { self.layout.values_start() } else { 0 })
+    }
+
+    /// Scores of all rows against a page.
+    ///
+    /// # Safety
+    /// As [`attend`].
+    #[inline(always)]
+    unsafe fn scores<const R: usize, const N: usize>(&self, page: usize) {
+        let tile = N * M::V::LANES;
+        let mut position = 0;
+        while position < KV_PAGE_LEN {
+            let mut row = 0;
+            while row < self.n_rows {
+                // SAFETY: the rows named exist; tiles divide a page.
+                unsafe {
+                    row += match R.min(self.n_rows - row) {
+                        1 => self.scores_of::<1, N>(page, position, row),
+                        2 => self.scores_of::<2, N>(page, position, row),
+                        3 => self.scores_of::<3, N>(page, position, row),
+                        4 => self.scores_of::<4, N>(page, position, row),
+                        5 => self.scores_of::<5, N>(page, position, row),
+                        _ => self.scores_of::<R, N>(page, position, row),
+                    };
+                }
+            }
+            position += tile;
+        }
+    }
+
+    /// Scores of `R` rows against `N` vectors of positions, if any row sees the page. Returns `R`.
+    ///
+    /// # Safety
+    /// As [`attend`]; `R` rows from `row` on, and the positions, exist.
+    #[inline(always)]
+    unsafe fn scores_of<const R: usize, const N: usize>(&self, page: usize, position: usize, row: usize) -> usize {
+        let (d, lanes) = (self.layout.head_dim(), M::V::LANES);
+        // A later row sees no less of the end, an earlier one no less of the beginning.
+        let (start, end) = (self.visible(row, page).0, self.visible(row + R - 1, page).1);
+        if start >= position + N * lanes || end <= position {
+            return R;
+        }
+        let prefetches = self.n_rows <= FEW_ROWS && row == 0;
+        // SAFETY: the keys of a page are (KV_PAGE_LEN / GROUP, d, GROUP) elements, of which vector n of the tile takes each step's part;
+        // queries and scores of the rows exist.
+        unsafe {
+            let first = self.chunk.pages[page].as_ptr().cast::<M::Stored>();
+            let next = self.next(page, false);
+            let mut k = [first; N];
+            for n in 0..N {
+                let at = position + n * lanes;
+                k[n] = first.add(at / GROUP * GROUP * d + at % GROUP * M::STEP);
+            }
+            let q = self.q.add(row * d);
+            let mut acc = [[M::V::splat(0.0); N]; R];
+            let mut i = 0;
+            while i < d {
+                for part in 0..M::PARTS {
+                    let mut x = [M::load(k[0].add(i * GROUP), part); N];
+                    for n in 1..N {
+                        x[n] = M::load(k[n].add(i * GROUP), part);
+                    }
+                    for r in 0..R {
+                        let factor = M::factor(q.add(r * d + i), part);
+                        for n in 0..N {
+                            acc[r][n] = M::mul_add(acc[r][n], x[n], factor);
+                        }
+                    }
+                }
+                if prefetches {
+                    for n in 0..N {
+                        let ahead = k[n].add(i * GROUP).cast::<u8>().offset_from(first.cast());
+                        M::V::prefetch(next.wrapping_offset(ahead));
+                    }
+                }
+                i += M::STEP;
+            }
+            for r in 0..R {
+                for n in 0..N {
+                    let at = position + n * lanes;
+                    let mut score = acc[r][n];
+                    if M::SCALED {
+                        score = score.mul(M::V::load(self.scales(page, false).add(at)));
+                    }
+                    score.store(self.scores.add((row + r) * KV_CHUNK_LEN + page * KV_PAGE_LEN + at));
+                }
             }
         }
-        for (c, s) in sum.iter().enumerate() {
-            let at = acc.add(c * V::LANES);
-            s.mul_add(V::splat(take), V::load(at).mul(V::splat(keep))).store(at);
+        R
+    }
+
+    /// The scales of a page's keys or values, where there are any.
+    ///
+    /// # Safety
+    /// The page exists, and `M::SCALED`.
+    #[inline(always)]
+    unsafe fn scales(&self, page: usize, of_values: bool) -> *const f32 {
+        // SAFETY: the scales lie at the end of the page's head, which is aligned to a cache line as far as they are concerned.
+        unsafe {
+            let scales = self.chunk.pages[page].as_ptr().add(self.layout.scales_start()).cast::<f32>();
+            scales.add(if of_values { KV_PAGE_LEN } else { 0 })
+        }
+    }
+
+    /// Turns a row's scores into weights, in place: zero where it sees nothing, in all vectors that hold something that it sees. Returns
+    /// the maximum and the sum.
+    ///
+    /// # Safety
+    /// As [`attend`]; the row's scores were written.
+    #[inline(always)]
+    unsafe fn softmax(&self, row: usize) -> (f32, f32) {
+        let (start, end) = self.rows.visible(row, self.chunk.start);
+        if start >= end {
+            return (f32::NEG_INFINITY, 0.0);
+        }
+        let lanes = M::V::LANES;
+        let (first, last) = (start / lanes * lanes, (end - 1) / lanes * lanes);
+        // SAFETY: vectors `first..=last` lie in the row; an operand is no larger than an f32, so that none is written before the scores
+        // in its place are read.
+        unsafe {
+            let scores = self.scores.add(row * KV_CHUNK_LEN);
+            let lowest = M::V::splat(f32::NEG_INFINITY);
+            let mut max = [lowest; 4];
+            let mut i = first;
+            // A NaN is passed over here, and comes back with the weights.
+            while i + 4 * lanes <= last {
+                for c in 0..4 {
+                    let x = M::V::load(scores.add(i + c * lanes));
+                    max[c] = (if i + c * lanes < start { x.keep(start - i, lanes, lowest) } else { x }).max(max[c]);
+                }
+                i += 4 * lanes;
+            }
+            while i <= last {
+                let x = M::V::load(scores.add(i));
+                max[0] = x.keep(start.saturating_sub(i), (end - i).min(lanes), lowest).max(max[0]);
+                i += lanes;
+            }
+            let max = max[0].max(max[1]).max(max[2].max(max[3])).reduce_max();
+            let (highest, none) = (M::V::splat(max), M::V::splat(0.0));
+            let weights = scores.cast::<M::Operand>();
+            let mut sum = none;
+            i = first;
+            while i <= last {
+                let mut p = exp2(M::V::load(scores.add(i)).sub(highest));
+                if i < start || end < i + lanes {
+                    p = p.keep(start.saturating_sub(i), (end - i).min(lanes), none);
+                }
+                if M::SCALED {
+                    let scale = M::V::load(self.scales(i / KV_PAGE_LEN, true).add(i % KV_PAGE_LEN));
+                    sum = sum.add(p);
+                    M::store(p.mul(scale), weights.add(i));
+                } else {
+                    sum = sum.add(M::store(p, weights.add(i)));
+                }
+                i += lanes;
+            }
+            (max, sum.reduce_add())
+        }
+    }
+
+    /// Adds all rows' weighted values of a page. acc: (n_rows, width)
+    ///
+    /// # Safety
+    /// As [`attend`]; the rows' weights were written.
+    #[inline(always)]
+    unsafe fn values<const R: usize, const N: usize>(&self, page: usize, acc: &mut [f32]) {
+        let mut row = 0;
+        while row < self.n_rows {
+            // SAFETY: the rows named exist.
+            unsafe {
+                row += match R.min(self.n_rows - row) {
+                    1 => self.values_of::<1, N>(page, row, acc),
+                    2 => self.values_of::<2, N>(page, row, acc),
+                    3 => self.values_of::<3, N>(page, row, acc),
+                    4 => self.values_of::<4, N>(page, row, acc),
+                    5 => self.values_of::<5, N>(page, row, acc),
+                    _ => self.values_of::<R, N>(page, row, acc),
+                };
+            }
+        }
+    }
+
+    /// Adds the weighted values of `R` rows: what all of them see together, and each row's beginning and end by itself. Returns `R`.
+    ///
+    /// # Safety
+    /// As [`Work::values`]; `R` rows from `row` on exist.
+    #[inline(always)]
+    unsafe fn values_of<const R: usize, const N: usize>(&self, page: usize, row: usize, acc: &mut [f32]) -> usize {
+        // A later row begins and ends no earlier.
+        let (start, end) = (self.visible(row + R - 1, page).0, self.visible(row, page).1);
+        let (start, end) = (start.next_multiple_of(M::STEP), end - end % M::STEP);
+        // SAFETY: what a row sees lies in the page; the rows exist.
+        unsafe {
+            if start >= end {
+                for r in row..row + R {
+                    let (first, last) = self.visible(r, page);
+                    self.columns_of_one::<N>(page, r, (first, last), acc);
+                }
+                return R;
+            }
+            for r in row..row + R {
+                self.columns_of_one::<N>(page, r, (self.visible(r, page).0, start), acc);
+            }
+            self.columns::<R, N>(page, row, (start, end), acc);
+            for r in row..row + R {
+                self.columns_of_one::<N>(page, r, (end, self.visible(r, page).1), acc);
+            }
+        }
+        R
+    }
+
+    /// Adds the weighted values of one row at positions that may begin or end within a step.
+    ///
+    /// # Safety
+    /// As [`Work::values`]; the row and the positions exist.
+    #[inline(always)]
+    unsafe fn columns_of_one<const N: usize>(&self, page: usize, row: usize, (mut start, end): (usize, usize), acc: &mut [f32]) {
+        if start >= end {
+            return;
+        }
+        // SAFETY: the caller's contract.
+        unsafe {
+            if !start.is_multiple_of(M::STEP) {
+                self.one_of_pair(page, row, start, acc);
+                start += 1;
+            }
+            let whole = end - end % M::STEP;
+            if start < whole {
+                self.columns::<1, N>(page, row, (start, whole), acc);
+            }
+            if start.max(whole) < end {
+                self.one_of_pair(page, row, whole, acc);
+            }
+        }
+    }
+
+    /// Adds a row's weighted values at one position, whose neighbour in the step it does not see.
+    ///
+    /// # Safety
+    /// As [`Work::values`]; the row and the position exist.
+    #[inline(always)]
+    unsafe fn one_of_pair(&self, page: usize, row: usize, position: usize, acc: &mut [f32]) {
+        let (width, lanes) = (self.layout.width(), M::V::LANES);
+        let step = position - position % M::STEP;
+        // SAFETY: a step of values holds `width` columns, a multiple of LANES; the row's weights and sums exist.
+        unsafe {
+            let v = self.page_values(page).add(step * width);
+            let p = self.weights(row, page).add(step);
+            let acc = acc.as_mut_ptr().add(row * width);
+            let mut c = 0;
+            while c < width {
+                let old = M::V::load(acc.add(c));
+                M::mul_add_one(old, v.add(c * M::STEP), p, position - step).store(acc.add(c));
+                c += lanes;
+            }
+        }
+    }
+
+    /// Adds the weighted values of `R` rows at whole steps, which all of them see.
+    ///
+    /// # Safety
+    /// As [`Work::values`]; the rows and the positions exist.
+    #[inline(always)]
+    unsafe fn columns<const R: usize, const N: usize>(&self, page: usize, row: usize, range: (usize, usize), acc: &mut [f32]) {
+        let (width, lanes) = (self.layout.width(), M::V::LANES);
+        let mut c = 0;
+        // SAFETY: every tile of columns ends at or before `width`, a multiple of LANES.
+        unsafe {
+            while c + N * lanes <= width {
+                self.tile::<R, N>(page, row, range, c, acc);
+                c += N * lanes;
+            }
+            while c < width {
+                self.tile::<R, 1>(page, row, range, c, acc);
+                c += lanes;
+            }
+        }
+    }
+
+    /// [`Work::columns`] for `N` vectors of columns from `column` on, held in registers over all positions.
+    ///
+    /// # Safety
+    /// As [`Work::columns`]; the columns exist.
+    #[inline(always)]
+    unsafe fn tile<const R: usize, const N: usize>(
+        &self,
+        page: usize,
+        row: usize,
+        (start, end): (usize, usize),
+        column: usize,
+        acc: &mut [f32],
+    ) {
+        let (width, lanes) = (self.layout.width(), M::V::LANES);
+        let prefetches = self.n_rows <= FEW_ROWS && row == 0;
+        // SAFETY: the values of a page are (KV_PAGE_LEN / STEP, width, STEP) elements; the rows' weights and sums exist, `stride` operands
+        // and `width` elements apart.
+        unsafe {
+            let first = self.page_values(page);
+            let next = self.next(page, true);
+            let (p, stride) = (self.weights(row, page), Self::STRIDE);
+            let out = acc.as_mut_ptr().add(row * width + column);
+            let mut sums = [[M::V::splat(0.0); N]; R];
+            for r in 0..R {
+                for n in 0..N {
+                    sums[r][n] = M::V::load(out.add(r * width + n * lanes));
+                }
+            }
+            let mut i = start;
+            while i < end {
+                let v = first.add(i * width + column * M::STEP);
+                for part in 0..M::PARTS {
+                    let mut x = [M::load(v, part); N];
+                    for n in 1..N {
+                        x[n] = M::load(v.add(n * lanes * M::STEP), part);
+                    }
+                    for r in 0..R {
+                        let factor = M::factor(p.add(r * stride + i), part);
+                        for n in 0..N {
+                            sums[r][n] = M::mul_add(sums[r][n], x[n], factor);
+                        }
+                    }
+                }
+                if prefetches {
+                    for n in 0..N {
+                        let ahead = v.add(n * lanes * M::STEP).cast::<u8>().offset_from(first.cast());
+                        M::V::prefetch(next.wrapping_offset(ahead));
+                    }
+                }
+                i += M::STEP;
+            }
+            for r in 0..R {
+                for n in 0..N {
+                    sums[r][n].store(out.add(r * width + n * lanes));
+                }
+            }
+        }
+    }
+
+    /// Operands from one row of weights to the next.
+    const STRIDE: usize = KV_CHUNK_LEN * size_of::<f32>() / size_of::<M::Operand>();
+
+    /// A row's weights for a page.
+    ///
+    /// # Safety
+    /// The row and the page exist.
+    #[inline(always)]
+    unsafe fn weights(&self, row: usize, page: usize) -> *const M::Operand {
+        // SAFETY: the caller's contract.
+        unsafe { self.scores.cast_const().cast::<M::Operand>().add(row * Self::STRIDE + page * KV_PAGE_LEN) }
+    }
+
+    /// A page's values.
+    ///
+    /// # Safety
+    /// The page exists.
+    #[inline(always)]
+    unsafe fn page_values(&self, page: usize) -> *const M::Stored {
+        // SAFETY: the values lie in the page's head.
+        unsafe { self.chunk.pages[page].as_ptr().add(self.layout.values_start()).cast() }
+    }
+}
+
+/// Adds the sums of a later chunk, a buffer of [`Sums::new`], to those of the chunks before it.
+///
+/// # Safety
+/// - The buffer is of as many rows and columns, a multiple of [`GROUP`].
+/// - The CPU has the features that `V` needs.
+#[inline(always)]
+pub(crate) unsafe fn merge<V: Vector>(chunk: &[f32], running: &mut Sums<'_>) {
+    let n_rows = running.max.len();
+    let width = running.acc.len() / n_rows.max(1);
+    let (acc, max, sum) = Sums::parts(chunk, width, n_rows);
+    for row in 0..n_rows {
+        // The largest weight of a row that saw something is 1, and a NaN is not 0.
+        if sum[row] == 0.0 {
+            continue;
+        }
+        let (old, max) = (running.max[row], max[row]);
+        let new = if old > max { old } else { max };
+        // SAFETY: rows of `width` elements exist in both; the features are the caller's.
+        unsafe {
+            // The first chunk has nothing to keep, and the difference of two infinities is NaN.
+            let keep = if old == f32::NEG_INFINITY { 0.0 } else { exp2(V::splat(old - new)).reduce_max() };
+            let take = exp2(V::splat(max - new)).reduce_max();
+            running.max[row] = new;
+            running.sum[row] = running.sum[row] * keep + sum[row] * take;
+            let (keep, take) = (V::splat(keep), V::splat(take));
+            let from = acc.as_ptr().add(row * width);
+            let to = running.acc.as_mut_ptr().add(row * width);
+            let mut c = 0;
+            while c < width {
+                let kept = V::load(to.add(c)).mul(keep);
+                V::load(from.add(c)).mul_add(take, kept).store(to.add(c));
+                c += V::LANES;
+            }
         }
     }
 }

@@ -54,6 +54,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             threads: resources::threads(threads),
             isa: args.isa,
             compute: args.compute,
+            kv_dtype: args.kv_dtype,
             prefill_chunk: args.prefill_chunk,
         };
         let model = Model::open(&checkpoint, &options)?;
@@ -132,6 +133,7 @@ fn setup(checkpoint: &Checkpoint, model: &Model, args: &BenchArgs) -> Result<Set
         cpu_info: processor.name,
         isa: model.isa().name(),
         compute: model.compute().name(),
+        kv_dtype: model.kv_dtype().name(),
         n_threads: model.n_threads(),
         prefill_chunk: model.prefill_chunk().get(),
         use_mmap: !args.model.no_mmap,
