@@ -37,7 +37,7 @@ pub struct ModelOptions {
     pub isa: Option<Isa>,
     /// The type that activations are multiplied in.
     pub compute: Compute,
-    /// The type that keys and values are stored in; `None` is bf16 where products and attention are multiplied in it, f32 otherwise.
+    /// The type that keys and values are stored in; `None` is bf16 where attention is multiplied in it and `compute` rounds, f32 otherwise.
     pub kv_dtype: Option<KvDType>,
     /// The most rows of a prompt that one pass takes.
     pub prefill_chunk: NonZeroUsize,
@@ -110,7 +110,7 @@ impl Model {
         let attention = kernels.attention(layout, false);
         let (compute, prefill_chunk) = (options.compute, options.prefill_chunk);
         let mut model = Model { config, weights, kernels, team, compute, attention, prefill_chunk };
-        let rounds = model.compute() == Compute::Bf16;
+        let rounds = model.compute() != Compute::F32;
         let native = rounds && kernels.has_bf16_attention(KvDType::BF16);
         let kv_dtype = options.kv_dtype.unwrap_or(if native { KvDType::BF16 } else { KvDType::F32 });
         model.attention = kernels.attention(KvLayout::new(kv_dtype, model.config.head_dim), rounds);
