@@ -379,7 +379,7 @@ pub struct SamplingArgs {
 #[command(next_help_heading = "Speculation (changes the speed, never the text)")]
 pub struct SpeculationArgs {
     /// Draft tokens where text repeats, to verify several in one pass: auto (where that pays), off, or N at a time
-    #[arg(long, value_name = "auto|off|N", value_parser = speculation, default_value = "off")]
+    #[arg(long, value_name = "auto|off|N", value_parser = speculation, default_value = "auto")]
     pub speculate: Speculation,
 }
 

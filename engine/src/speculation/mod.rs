@@ -22,15 +22,15 @@ use pace::Pace;
 pub(crate) const MAX_ROWS: usize = 16;
 
 /// How much faster than plain decoding a draft must promise to be.
-const MIN_GAIN: f64 = 1.02;
+const MIN_GAIN: f64 = 1.05;
 
 /// Whether tokens are drafted. None of it changes the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Speculation {
     /// As many as pay, judged by what was right and what passes took so far in this run.
+    #[default]
     Auto,
     /// Never.
-    #[default]
     Off,
     /// This many, at most 15, whenever there is a guess.
     Always(NonZeroUsize),
@@ -76,7 +76,9 @@ pub(crate) struct Speculator {
 #[derive(Debug)]
 struct Open {
     origin: Origin,
-    /// Of drafting and of the pass.
+    /// Of the pass that verifies it.
+    n_rows: usize,
+    /// For drafting.
     time: Duration,
 }
 
@@ -108,7 +110,7 @@ impl Speculator {
         };
         if n_drafted > 0 {
             self.lookup.follow(found, n_drafted, draft);
-            self.open = Some(Open { origin, time: Duration::ZERO });
+            self.open = Some(Open { origin, n_rows: 1, time: Duration::ZERO });
         }
     }
 
@@ -116,7 +118,7 @@ impl Speculator {
     pub fn pass(&mut self, n_rows: usize, time: Duration) {
         self.pace.pass(n_rows, time);
         if let Some(open) = &mut self.open {
-            open.time += time;
+            open.n_rows = n_rows;
         }
     }
 
@@ -127,7 +129,7 @@ impl Speculator {
         if was_refused {
             self.odds.count(open.origin.further(n_right), false);
         }
-        self.pace.settle(n_right + 1, open.time);
+        self.pace.settle(open.n_rows, n_right + 1, open.time);
     }
 
     /// Forgets the tokens from `len` on: they were taken back.
@@ -144,7 +146,7 @@ impl Speculator {
     /// Seconds that drafts saved, less than 0 where they cost, if `n_right` tokens of the last one were right; `None` before there was a
     /// pass of one row to compare with.
     pub fn saved(&self, n_right: usize) -> Option<f64> {
-        let open = self.open.as_ref().map_or(Some(0.0), |open| self.pace.won(n_right + 1, open.time));
+        let open = self.open.as_ref().map_or(Some(0.0), |open| self.pace.won(open.n_rows, n_right + 1, open.time));
         Some(self.pace.saved() + open?).filter(|_| self.pace.single().is_some())
     }
 
@@ -228,8 +230,8 @@ mod tests {
                 for n in [20, 100, 2000] {
                     let (plain, _) = run(Speculation::Off, n, right, cost);
                     let (auto, _) = run(Speculation::Auto, n, right, cost);
-                    // Beside the part of all time, a pass, and what two rows took beyond two passes when they were first tried.
-                    let allowed = plain.as_secs_f64() * 1.015 + 0.021 + 0.010;
+                    // Beside the part of all time, two passes: the one that may always be lost, and the last, which took longer than it promised.
+                    let allowed = plain.as_secs_f64() * 1.015 + 0.041;
                     assert!(auto.as_secs_f64() <= allowed, "cost {i}, {right} right, {n} tokens: {auto:?} after {plain:?}");
                 }
             }
