@@ -25,9 +25,9 @@ pub enum Isa {
     Portable,
     /// AVX2, FMA and F16C.
     Avx2,
-    /// AVX-512F.
+    /// AVX-512 F and VL.
     Avx512,
-    /// AVX-512F, BW, BF16 and VNNI.
+    /// AVX-512 F, VL, BW, BF16 and VNNI.
     Avx512Bf16,
 }
 

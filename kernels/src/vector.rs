@@ -15,6 +15,8 @@ use half::{bf16, f16};
 pub unsafe trait Vector: Copy {
     /// Number of f32 lanes, at most [`MAX_LANES`].
     const LANES: usize;
+    /// Vectors that [`Vector::fold`] takes, at most [`MAX_FOLD`].
+    const FOLD: usize = 1;
     /// Whether widening a load of f16 or bf16 takes many instructions, so that it pays to do it once and keep the result.
     const WIDENS_SLOWLY: bool = false;
 
@@ -65,11 +67,18 @@ pub unsafe trait Vector: Copy {
         let _ = p;
     }
 
-    /// `reduce_add` of each of the first `LANES` vectors, in their order: the same trees, so the same bits, but side by side.
+    /// The first steps of `reduce_add` of the first `FOLD` vectors, side by side in one vector.
     #[inline(always)]
-    unsafe fn reduce_add_each(rows: &[Self; MAX_LANES]) -> Self {
+    unsafe fn fold(rows: [Self; MAX_FOLD]) -> Self {
+        rows[0]
+    }
+
+    /// The other steps, for the first `LANES / FOLD` folded vectors: each row's sum, in their order. The trees are those of `reduce_add`, and so
+    /// are the bits.
+    #[inline(always)]
+    unsafe fn sum_folded(folded: &[Self; MAX_LANES]) -> Self {
         let mut sums = [0.0; MAX_LANES];
-        for (sum, row) in sums[..Self::LANES].iter_mut().zip(rows) {
+        for (sum, row) in sums[..Self::LANES].iter_mut().zip(folded) {
             // SAFETY: the trait's contract.
             *sum = unsafe { row.reduce_add() };
         }
@@ -80,3 +89,6 @@ pub unsafe trait Vector: Copy {
 
 /// The widest vector of any ISA, in f32 lanes: the size of the buffers that pad tails.
 pub const MAX_LANES: usize = 16;
+
+/// The most vectors that any ISA folds into one.
+pub const MAX_FOLD: usize = 4;

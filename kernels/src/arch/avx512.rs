@@ -1,7 +1,7 @@
-//! AVX-512F: Intel Skylake-SP (2017), AMD Zen 4 (2022) and later. Sixteen lanes, 32 registers.
+//! AVX-512 F and VL: Intel Skylake-SP (2017), AMD Zen 4 (2022) and later. Sixteen lanes, 32 registers.
 //!
-//! Not here: the algorithms (`generic/`); this file gives them lanes and the tile that fits the registers: 3 x 4 outputs of two chains each
-//! are 24 accumulators, with three weights and an activation beside them.
+//! Not here: the algorithms (`generic/`); this file gives them lanes and the tile that fits the registers: 4 x 6 outputs are 24 accumulators,
+//! with four weights and an activation beside them.
 
 use core::arch::x86_64::*;
 
@@ -18,7 +18,7 @@ use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::kv::{KvDType, KvLayout};
-use crate::vector::{MAX_LANES, Vector};
+use crate::vector::{MAX_FOLD, MAX_LANES, Vector};
 use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels = Kernels {
@@ -46,7 +46,7 @@ pub(crate) const PROBES: Probes = Probes {
 
 /// Whether this CPU, and the system on it, can run the kernels of this file.
 pub(crate) fn is_available() -> bool {
-    avx2::is_available() && is_x86_feature_detected!("avx512f")
+    avx2::is_available() && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")
 }
 
 // SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller; loads and stores are the
@@ -197,18 +197,24 @@ unsafe impl Vector for __m512 {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
     }
 
+    // Each level adds the halves of two vectors' parts at once and packs the results: 46 operations for what are 16 trees of 8.
+    const FOLD: usize = 4;
+
     #[inline(always)]
-    unsafe fn reduce_add_each(rows: &[Self; MAX_LANES]) -> Self {
-        // Each level adds the halves of two vectors' parts at once and packs the results: 45 operations for what are 16 trees of 8.
-        // Rows go in so that they come out in order: quarter q of the result holds the rows 4q to 4q + 3.
+    unsafe fn fold([a, b, c, d]: [Self; MAX_FOLD]) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { quarters(a, b, c, d) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_folded(folded: &[Self; MAX_LANES]) -> Self {
         // SAFETY: the trait's contract.
         unsafe {
-            let p = quarters(rows[0], rows[4], rows[8], rows[12]);
-            let q = quarters(rows[1], rows[5], rows[9], rows[13]);
-            let r = quarters(rows[2], rows[6], rows[10], rows[14]);
-            let s = quarters(rows[3], rows[7], rows[11], rows[15]);
-            let (pq, rs) = (pairs(p, q), pairs(r, s));
-            _mm512_add_ps(_mm512_shuffle_ps::<0x88>(pq, rs), _mm512_shuffle_ps::<0xdd>(pq, rs))
+            let (ab, cd) = (pairs(folded[0], folded[1]), pairs(folded[2], folded[3]));
+            let sums = _mm512_add_ps(_mm512_shuffle_ps::<0x88>(ab, cd), _mm512_shuffle_ps::<0xdd>(ab, cd));
+            // Quarter q has row q of each folded vector.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_ps(order, sums)
         }
     }
 }
@@ -241,7 +247,8 @@ unsafe fn pairs(a: __m512, b: __m512) -> __m512 {
     }
 }
 
-#[target_feature(enable = "avx512f")]
+// VL lets the compiler keep accumulators in all 32 registers although sums begin with instructions of half the width.
+#[target_feature(enable = "avx512f,avx512vl")]
 unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = cast::<W>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
@@ -254,7 +261,7 @@ unsafe fn matmul_f32_blocks<B: Block>(w: &[u8], x: &[f32], k: usize, out: MatMut
     unsafe { matmul_packed(w, x, k, out, scratch) }
 }
 
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512vl")]
 unsafe fn matmul_packed(w: Packed<'_>, x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { matmul_blocks::<__m512, 4, 6>(w, x, k, out, scratch) }

@@ -1,6 +1,6 @@
 //! AVX-512 with BF16 and VNNI: AMD Zen 4 (2022), Intel Cooper Lake (2020), Sapphire Rapids (2023) and later.
 //!
-//! It inherits the AVX-512F rung and adds the product of bf16 weights and bf16 activations by `vdpbf16ps`, which multiplies 32 pairs and
+//! It inherits the AVX-512 rung and adds the product of bf16 weights and bf16 activations by `vdpbf16ps`, which multiplies 32 pairs and
 //! adds neighbours into 16 f32 lanes, and attention by the same instruction over keys and values in bf16. Rounding is to nearest even
 //! whatever the control register says, and denormal inputs count as zero.
 
@@ -60,7 +60,6 @@ pub(crate) fn is_available() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512bf16")
         && is_x86_feature_detected!("avx512vnni")
-        && is_x86_feature_detected!("avx512vl")
 }
 
 /// Whether [`PREFETCHING`] is the faster: Intel's CPUs, where a single row took 1.5 times as long without. On AMD Zen 4 it took 0.93 times
@@ -116,7 +115,7 @@ unsafe impl<const AHEAD: usize> Dot for Dpbf16<AHEAD> {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn matmul_bf16_bf16<const AHEAD: usize>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = cast::<bf16>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.

@@ -15,7 +15,8 @@
 //!             for each tile of MR weight rows:
 //!                 for each step:                                     MR x NR accumulators in registers
 //!                     acc += w[step] * x[step]
-//!             out = reduce_add(acc)                                  LANES outputs at a time
+//!                 fold(acc)                                          the first steps of each sum, while it is in a register
+//!             out = sum_folded                                       LANES outputs at a time
 //! ```
 //!
 //! **The order of each sum depends on k and the ISA alone**: not on the tile that an output happens to lie in, the number of rows, or
@@ -29,7 +30,7 @@ use core::ops::Range;
 
 use crate::block::Element;
 use crate::generic::load_tail;
-use crate::vector::{MAX_LANES, Vector};
+use crate::vector::{MAX_FOLD, MAX_LANES, Vector};
 use crate::view::MatMut;
 
 /// The most weight rows in a panel: as many as make packing the activations cheap beside multiplying them.
@@ -273,7 +274,7 @@ unsafe fn pack<D: Dot, const NR: usize>(x: *const D::X, k: usize, packed: *mut D
     }
 }
 
-/// The accumulators of a group of weight rows against one tile of activation rows: for each activation row, the group's.
+/// The accumulators of a group of weight rows against one tile of activation rows, folded: for each activation row, the group's.
 struct Group<V>([MaybeUninit<V>; MAX_GROUP * MAX_NR]);
 
 /// The most activation rows in a tile.
@@ -306,6 +307,7 @@ pub(super) unsafe fn rows_of_panel<D: Dot, const MR: usize, const NR: usize>(
     packed: &mut [f32],
 ) {
     const { assert!(NR <= MAX_NR && group_rows::<D::Acc>(MR) <= MAX_GROUP && align_of::<D::X>() <= align_of::<f32>()) };
+    const { assert!(MR.is_multiple_of(D::Acc::FOLD) && D::Acc::FOLD <= MAX_FOLD) };
     assert!(packed.len() >= packed_len::<D, NR>(k), "scratch of a tile");
     let (m, packed) = (out.rows(), packed.as_mut_ptr().cast::<D::X>());
     let mut t = 0;
@@ -349,22 +351,25 @@ unsafe fn tokens<D: Dot, const MR: usize, const NR: usize>(
             let n = group_rows::<D::Acc>(MR).min(range.end - start);
             let mut r = 0;
             while n - r >= MR {
-                tile::<D, MR, NR>(w.add(r * k), packed, k, &mut group, r);
+                tile::<D, MR, NR>(w.add(r * k), packed, k, &mut group, r / D::Acc::FOLD);
                 r += MR;
             }
-            while r < n {
-                tile::<D, 1, NR>(w.add(r * k), packed, k, &mut group, r);
-                r += 1;
-            }
             for b in 0..NR {
-                sums(&group, b, &mut out.row_mut(t + b)[start..start + n]);
+                sums(&group, b, &mut out.row_mut(t + b)[start..start + r]);
+            }
+            while r < n {
+                tile::<D, 1, NR>(w.add(r * k), packed, k, &mut group, 0);
+                for b in 0..NR {
+                    sums(&group, b, &mut out.row_mut(t + b)[start + r..start + r + 1]);
+                }
+                r += 1;
             }
             start += n;
         }
     }
 }
 
-/// The accumulators of `MR` weight rows, from `r` on in the group, and `NR` activation rows.
+/// The accumulators of `MR` weight rows and `NR` activation rows, folded, from `at` on in the group.
 ///
 /// # Safety
 /// - `w` points at `MR` rows of `k` elements, `x` at what [`pack`] made of `NR` rows.
@@ -375,7 +380,7 @@ unsafe fn tile<D: Dot, const MR: usize, const NR: usize>(
     x: *const D::X,
     k: usize,
     group: &mut Group<D::Acc>,
-    r: usize,
+    at: usize,
 ) {
     // SAFETY: each load lies inside a row: whole steps end at or before `k`, and the tail reads the k % STEP elements left.
     unsafe {
@@ -408,9 +413,16 @@ unsafe fn tile<D: Dot, const MR: usize, const NR: usize>(
                 }
             }
         }
+        // The rows that the last fold may lack are zeros.
         for b in 0..NR {
-            for a in 0..MR {
-                group.0[b * MAX_GROUP + r + a].write(acc[b][a]);
+            for f in 0..MR.div_ceil(D::Acc::FOLD) {
+                let mut rows = [D::Acc::splat(0.0); MAX_FOLD];
+                for i in 0..D::Acc::FOLD {
+                    if f * D::Acc::FOLD + i < MR {
+                        rows[i] = acc[b][f * D::Acc::FOLD + i];
+                    }
+                }
+                group.0[b * MAX_GROUP + at + f].write(D::Acc::fold(rows));
             }
         }
     }
@@ -423,21 +435,23 @@ unsafe fn tile<D: Dot, const MR: usize, const NR: usize>(
 /// - The CPU has the features that `V` needs.
 #[inline(always)]
 unsafe fn sums<V: Vector>(group: &Group<V>, b: usize, out: &mut [f32]) {
-    let (n, acc) = (out.len(), &group.0[b * MAX_GROUP..][..MAX_GROUP]);
-    let mut r = 0;
-    // SAFETY: the accumulators of the rows below n were written; LANES outputs from `r` on exist; the features are the caller's.
+    let (n, folded) = (out.len(), &group.0[b * MAX_GROUP..][..MAX_GROUP]);
+    // SAFETY: the folded accumulators of the rows below n were written; LANES outputs from `r` on exist; the features are the caller's.
     unsafe {
-        while n - r >= V::LANES {
-            let mut rows = [acc[r].assume_init(); MAX_LANES];
-            for lane in 1..V::LANES {
-                rows[lane] = acc[r + lane].assume_init();
+        for r in (0..n).step_by(V::LANES) {
+            let n_rows = V::LANES.min(n - r);
+            let mut rows = [V::splat(0.0); MAX_LANES];
+            for i in 0..n_rows.div_ceil(V::FOLD) {
+                rows[i] = folded[r / V::FOLD + i].assume_init();
             }
-            V::reduce_add_each(&rows).store(out.as_mut_ptr().add(r));
-            r += V::LANES;
-        }
-        while r < n {
-            out[r] = acc[r].assume_init().reduce_add();
-            r += 1;
+            let sums = V::sum_folded(&rows);
+            if n_rows == V::LANES {
+                sums.store(out.as_mut_ptr().add(r));
+            } else {
+                let mut all = [0.0; MAX_LANES];
+                sums.store(all.as_mut_ptr());
+                out[r..].copy_from_slice(&all[..n_rows]);
+            }
         }
     }
 }
