@@ -1,8 +1,9 @@
 //! What drafting brings: tokens per second with `--speculate auto` beside those of plain decoding, of a text that quotes and of texts that do not.
 //!
 //! The runs of both kinds take turns, and the medians count. A recorded text is forced on the model, a token after another, so that any weights will
-//! do, random ones too: what a pass costs is theirs, what can be guessed is the text's. The model's own texts are sampled. Every run checks that it gave the
-//! tokens that plain decoding gave. Run with `cargo bench -p infer --bench speculation -- [--model PATH] [--threads N] [--runs N] [--only WORD]`;
+//! do, random ones too: what a pass costs is theirs, what can be guessed is the text's. The model's own texts are sampled. With a model that drafts,
+//! which is as little trained, prose is decoded with drafts of which a given part is right. Every run checks that it gave the
+//! tokens that plain decoding gave. Run with `cargo bench -p infer --bench speculation -- [--model PATH] [--threads N] [--runs N] [--only WORD] [--draft PATH]`;
 //! without a path it takes the built-in model, whose tokenizer serves for all.
 
 use std::io::Write;
@@ -10,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use infer::{ModelOptions, Sampling, Speculation, TextModel, Timings};
+use infer::{ModelOptions, Sampling, Session, Speculation, TextModel, Timings};
 use infer_engine::{Constraint, Generation, GenerationOptions, Model};
 use infer_loaders::OpenOptions;
 
@@ -27,11 +28,23 @@ const FREE: &str = include_str!("texts/free.txt");
 struct Forced {
     tokens: Vec<u32>,
     n_accepted: usize,
+    /// What part of the tokens a model that drafts is told.
+    right: f64,
+    is_told: bool,
+}
+
+/// Whether a model that drafts knows the token at a place.
+fn is_known(place: usize, right: f64) -> bool {
+    // The fractions of multiples of the golden ratio are spread evenly.
+    (place as f64 * 0.618_033_988_749_894_9).fract() < right
 }
 
 impl Constraint for Forced {
     fn mask(&mut self, logits: &mut [f32]) -> Result<(), String> {
-        let kept = self.tokens[self.n_accepted] as usize;
+        let kept = match self.tokens.get(self.n_accepted) {
+            Some(&token) if !self.is_told || is_known(self.n_accepted, self.right) => token as usize,
+            _ => 0,
+        };
         let logit = logits[kept];
         logits.fill(f32::NEG_INFINITY);
         logits[kept] = logit;
@@ -55,6 +68,11 @@ impl Constraint for Forced {
     fn may_end(&mut self) -> bool {
         self.is_complete()
     }
+
+    fn fork(&self) -> Option<Box<dyn Constraint>> {
+        let Forced { tokens, n_accepted, right, .. } = self;
+        Some(Box::new(Forced { tokens: tokens.clone(), n_accepted: *n_accepted, right: *right, is_told: true }))
+    }
 }
 
 /// A text to be decoded.
@@ -64,13 +82,15 @@ struct Task {
     /// The text; `None`: the model's own, drawn at this temperature.
     forced: Option<Vec<u32>>,
     temperature: f32,
+    /// What part of the drafts of a model is right, where one drafts.
+    right: Option<f64>,
 }
 
 /// Tokens of a text of the model's own.
 const N_OWN: usize = 300;
 
 /// Decodes a task. Returns the tokens and the times.
-fn decode(model: &Model, task: &Task, speculation: Speculation) -> (Vec<u32>, Timings) {
+fn decode(model: &Model, draft: Option<&Model>, task: &Task, speculation: Speculation) -> (Vec<u32>, Timings) {
     let n_tokens = task.forced.as_ref().map_or(N_OWN, Vec::len);
     let options = GenerationOptions {
         sampling: Sampling { temperature: task.temperature, seed: 1, ..Sampling::default() },
@@ -82,9 +102,19 @@ fn decode(model: &Model, task: &Task, speculation: Speculation) -> (Vec<u32>, Ti
         ctx_size: task.prompt.len() + n_tokens,
         speculation,
     };
-    let mut generation = Generation::new(model, &task.prompt, options).expect("a prompt that fits");
+    let session = Session::new(model);
+    let session = match draft.filter(|_| task.right.is_some()) {
+        Some(draft) => session.with_draft(draft),
+        None => session,
+    };
+    let mut generation = Generation::resume(session, &task.prompt, options).expect("a prompt that fits");
     if let Some(tokens) = &task.forced {
-        generation.constrain(Box::new(Forced { tokens: tokens.clone(), n_accepted: 0 }));
+        generation.constrain(Box::new(Forced {
+            tokens: tokens.clone(),
+            n_accepted: 0,
+            right: task.right.unwrap_or(0.0),
+            is_told: false,
+        }));
     }
     let mut tokens = Vec::with_capacity(n_tokens);
     while let Some(token) = generation.next_token().expect("a pass") {
@@ -108,12 +138,12 @@ fn tell(line: &str) {
 }
 
 /// Measures a task in turns and prints a line.
-fn measure(model: &Model, task: &Task, n_runs: usize) {
+fn measure(model: &Model, draft: Option<&Model>, task: &Task, n_runs: usize) {
     let (mut plain, mut drafted, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = Timings::default();
     for _ in 0..n_runs {
-        let (expected, off) = decode(model, task, Speculation::Off);
-        let (tokens, auto) = decode(model, task, Speculation::Auto);
+        let (expected, off) = decode(model, draft, task, Speculation::Off);
+        let (tokens, auto) = decode(model, draft, task, Speculation::Auto);
         assert_eq!(tokens, expected, "{}: not the same tokens", task.name);
         plain.push(per_second(off.decode_tokens, off.decode_time));
         drafted.push(per_second(auto.decode_tokens, auto.decode_time));
@@ -136,7 +166,7 @@ fn measure(model: &Model, task: &Task, n_runs: usize) {
 }
 
 fn main() {
-    let (mut path, mut options, mut n_runs, mut only) = (None, ModelOptions::default(), 5, String::new());
+    let (mut path, mut draft, mut options, mut n_runs, mut only) = (None, None, ModelOptions::default(), 5, String::new());
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
         let value = args.next().unwrap_or_else(|| panic!("{arg}: expected a value"));
@@ -144,27 +174,35 @@ fn main() {
             "--model" => path = Some(PathBuf::from(value)),
             "--threads" => options.threads = value.parse().expect("--threads: expected a number"),
             "--runs" => n_runs = value.parse::<NonZeroUsize>().expect("--runs: expected a number").get(),
+            "--draft" => draft = Some(PathBuf::from(value)),
             "--only" => only = value,
-            _ => panic!("{arg}: expected --model, --threads, --runs or --only"),
+            _ => panic!("{arg}: expected --model, --draft, --threads, --runs or --only"),
         }
     }
     let built_in = TextModel::built_in(&options).expect("the built-in model");
-    let other = path.map(|path| infer_loaders::open(path.as_path(), &OpenOptions::default()).expect("a checkpoint"));
-    let other = other.as_ref().map(|checkpoint| Model::open(checkpoint, &options).expect("a model"));
+    let open = |path: PathBuf| {
+        let checkpoint = infer_loaders::open(path.as_path(), &OpenOptions::default()).expect("a checkpoint");
+        Model::open(&checkpoint, &options).expect("a model")
+    };
+    let (other, draft) = (path.map(open), draft.map(open));
     let model = other.as_ref().unwrap_or(built_in.model());
 
     let tokens = |text: &str| built_in.tokenizer().encode(text, false).expect("text");
     let prompt = built_in.tokenize(DOCUMENT).expect("text");
     let story = built_in.tokenize("Once upon a time").expect("text");
-    let forced = |name, text| Task { name, prompt: prompt.clone(), forced: Some(tokens(text)), temperature: 0.0 };
-    let own = |name, temperature| Task { name, prompt: story.clone(), forced: None, temperature };
+    let forced = |name, text| Task { name, prompt: prompt.clone(), forced: Some(tokens(text)), temperature: 0.0, right: None };
+    let own = |name, temperature| Task { name, prompt: story.clone(), forced: None, temperature, right: None };
     tell("| text | threads | tokens | plain, t/s | auto, t/s | auto / plain | accepted | passes |");
     tell("|---|--:|--:|--:|--:|--:|--:|--:|");
-    let tasks = [
+    let mut tasks = vec![
         forced("a summary that quotes", QUOTING),
         forced("prose", FREE),
         own("its own, T = 1", 1.0),
         own("its own, greedy", 0.0),
     ];
-    tasks.iter().filter(|task| task.name.contains(&only)).for_each(|task| measure(model, task, n_runs));
+    if draft.is_some() {
+        let parts = [(1.0, "100 %"), (0.9, "90 %"), (0.8, "80 %"), (0.6, "60 %"), (0.0, "0 %")];
+        tasks = parts.map(|(right, name)| Task { right: Some(right), ..forced(name, FREE) }).into();
+    }
+    tasks.iter().filter(|task| task.name.contains(&only)).for_each(|task| measure(model, draft.as_ref(), task, n_runs));
 }

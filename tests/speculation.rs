@@ -11,7 +11,7 @@ use crate::util::{infer, text};
 
 /// All that a run tells: its text, its tokens with the bits of their log-probabilities, why it ended.
 #[derive(Debug, PartialEq)]
-struct Run {
+pub struct Run {
     text: String,
     choices: Vec<(u32, Vec<u64>)>,
     end: String,
@@ -37,16 +37,16 @@ impl Observer for Keeper {
 }
 
 /// The built-in model on so many threads.
-fn model(n_threads: usize) -> TextModel {
+pub fn model(n_threads: usize) -> TextModel {
     TextModel::built_in(&ModelOptions { threads: NonZeroUsize::new(n_threads).unwrap(), ..ModelOptions::default() }).unwrap()
 }
 
-fn run(model: &TextModel, prompt: &str, options: &GenerateOptions, speculation: Speculation) -> (Run, Timings) {
+pub fn run(model: &TextModel, prompt: &str, options: &GenerateOptions, speculation: Speculation) -> (Run, Timings) {
     run_in(&mut None, model, prompt, options, speculation)
 }
 
 /// The same in a session, which has the prompt to be read but once.
-fn run_in<'m>(
+pub fn run_in<'m>(
     session: &mut Option<Session<'m>>,
     model: &'m TextModel,
     prompt: &str,
@@ -60,12 +60,12 @@ fn run_in<'m>(
     (Run { text: keeper.text, choices: keeper.choices, end }, done.timings)
 }
 
-fn always(n: usize) -> Speculation {
+pub fn always(n: usize) -> Speculation {
     Speculation::Always(NonZeroUsize::new(n).unwrap())
 }
 
 /// A story that begins again: the rest of it can be guessed, and the model may have other ideas.
-fn prompt(i: usize) -> String {
+pub fn prompt(i: usize) -> String {
     let names = ["Mia", "Ben", "Lily", "Tom", "Anna", "Sam", "Ella"];
     let things = ["lantern", "kite", "drum", "boat", "key"];
     let (name, other, thing) = (names[i % 7], names[(i + 1 + i / 7) % 7], things[i % 5]);
@@ -83,11 +83,11 @@ fn prompt(i: usize) -> String {
     }
 }
 
-fn greedy() -> Sampling {
+pub fn greedy() -> Sampling {
     Sampling { temperature: 0.0, ..Sampling::default() }
 }
 
-fn sampled(seed: usize) -> Sampling {
+pub fn sampled(seed: usize) -> Sampling {
     Sampling { temperature: 0.8, top_p: 0.9, seed: seed as u64, ..Sampling::default() }
 }
 

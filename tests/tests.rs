@@ -60,6 +60,9 @@ mod prompt_cache;
 // `--speculate`: the same text, to the bit.
 mod speculation;
 
+// `--draft`: the same with a second model.
+mod draft;
+
 // `infer score`: log-probabilities, perplexity, multiple choice, against transformers'.
 mod score;
 

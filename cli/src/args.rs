@@ -381,6 +381,9 @@ pub struct SpeculationArgs {
     /// Draft tokens where text repeats, to verify several in one pass: auto (where that pays), off, or N at a time
     #[arg(long, value_name = "auto|off|N", value_parser = speculation, default_value = "auto")]
     pub speculate: Speculation,
+    /// Let a smaller model with the same vocabulary draft, too
+    #[arg(long, value_name = "PATH")]
+    pub draft: Option<PathBuf>,
 }
 
 /// Where the model is.

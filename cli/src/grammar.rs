@@ -186,6 +186,12 @@ impl Constraint for GrammarConstraint {
     fn may_end(&mut self) -> bool {
         self.matcher.is_stopped() || self.matcher.is_accepting().unwrap_or(false)
     }
+
+    fn fork(&self) -> Option<Box<dyn Constraint>> {
+        let GrammarConstraint { matcher, end, stop_ids, n_ends } = self;
+        let (matcher, stop_ids) = (matcher.deep_clone(), stop_ids.clone());
+        Some(Box::new(GrammarConstraint { matcher, end: *end, stop_ids, n_ends: *n_ends }))
+    }
 }
 
 fn json_layout() -> Value {

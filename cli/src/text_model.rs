@@ -24,6 +24,8 @@ pub struct TextModel {
     stop_ids: Vec<u32>,
     /// Built where a grammar is first asked for.
     vocabulary: OnceLock<Vocabulary>,
+    /// Drafts for it.
+    draft: Option<Box<TextModel>>,
 }
 
 /// How a text is generated.
@@ -128,7 +130,35 @@ impl TextModel {
         }
         let sampling = defaults::sampling(checkpoint.generation_config())?;
         let stop_ids = defaults::stop_ids(&checkpoint, &tokenizer, vocab_size)?;
-        Ok(TextModel { checkpoint, model, tokenizer, sampling, stop_ids, vocabulary: OnceLock::new() })
+        Ok(TextModel { checkpoint, model, tokenizer, sampling, stop_ids, vocabulary: OnceLock::new(), draft: None })
+    }
+
+    /// From here on `draft`, a smaller model with the same vocabulary, drafts tokens for this one, unless [`GenerateOptions::speculation`] is off. The
+    /// text is the same, to the bit, whatever it drafts; where it is often right, it comes sooner.
+    ///
+    /// # Errors
+    /// If its vocabulary is another.
+    pub fn set_draft(&mut self, draft: TextModel) -> Result<(), Error> {
+        let (ours, theirs) = (&self.tokenizer, &draft.tokenizer);
+        let refuse = |found: String| {
+            let expected = format!("the vocabulary of {} ({} tokens)", self.checkpoint.path().display(), ours.vocab_size());
+            Err(Error::invalid(draft.checkpoint.path().display(), expected, found))
+        };
+        if theirs.vocab_size() != ours.vocab_size() {
+            return refuse(format!("one of {} tokens", theirs.vocab_size()));
+        }
+        let ids = 0..u32::try_from(ours.vocab_size()).unwrap_or(u32::MAX);
+        if let Some(id) = ids.into_iter().find(|&id| ours.piece(id) != theirs.piece(id)) {
+            let piece = |tokenizer: &Tokenizer| tokenizer.piece(id).unwrap_or_default();
+            return refuse(format!("one whose token {id} is {:?} and not {:?}", piece(theirs), piece(ours)));
+        }
+        self.draft = Some(Box::new(draft));
+        Ok(())
+    }
+
+    /// The model that drafts for this one.
+    pub fn draft(&self) -> Option<&TextModel> {
+        self.draft.as_deref()
     }
 
     /// The files.
@@ -194,7 +224,7 @@ impl TextModel {
         options: &GenerateOptions,
         observer: &mut dyn Observer,
     ) -> Result<Completion, Error> {
-        self.checkpoint.verify_unchanged()?;
+        self.verify_unchanged()?;
         let stops = StopStrings::new(&options.stop)?;
         let banned = StopStrings::new(&options.banned)?;
         let (stop_ids, banned_ids) = match options.ignore_eos {
@@ -202,7 +232,7 @@ impl TextModel {
             false => (self.stop_ids.clone(), Vec::new()),
         };
         let mut generation = Generation::resume(
-            session.take().unwrap_or_else(|| Session::new(&self.model)),
+            self.session(session.take()),
             prompt,
             GenerationOptions {
                 sampling: options.sampling.clone().unwrap_or_else(|| self.sampling.clone()),
@@ -245,9 +275,8 @@ impl TextModel {
             ctx_size,
             speculation: Speculation::Off,
         };
-        self.checkpoint.verify_unchanged()?;
-        let session_now = session.take().unwrap_or_else(|| Session::new(&self.model));
-        let mut generation = Generation::resume(session_now, prompt, options)?;
+        self.verify_unchanged()?;
+        let mut generation = Generation::resume(self.session(session.take()), prompt, options)?;
         let read = generation.prefill(&mut |done, total| {
             progress(done, total);
             ControlFlow::Continue(())
@@ -256,6 +285,21 @@ impl TextModel {
         let timings = generation.timings();
         *session = Some(generation.into_session());
         Ok(timings)
+    }
+
+    /// `session`, or one that has read nothing, with the model that drafts.
+    fn session<'m>(&'m self, session: Option<Session<'m>>) -> Session<'m> {
+        let session = session.unwrap_or_else(|| Session::new(&self.model));
+        match &self.draft {
+            Some(draft) => session.with_draft(&draft.model),
+            None => session,
+        }
+    }
+
+    /// An error if a file is not what it was when it was opened.
+    fn verify_unchanged(&self) -> Result<(), Error> {
+        self.checkpoint.verify_unchanged()?;
+        self.draft.as_ref().map_or(Ok(()), |draft| draft.verify_unchanged())
     }
 
     /// What holds a text to the grammar of `options`.

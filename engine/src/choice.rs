@@ -33,6 +33,11 @@ pub trait Constraint: Send {
 
     /// Whether the output is whole as it stands, though more may follow.
     fn may_end(&mut self) -> bool;
+
+    /// A copy that goes its own way from here, for a model that drafts; `None` where there can be none, and drafts know nothing of it.
+    fn fork(&self) -> Option<Box<dyn Constraint>> {
+        None
+    }
 }
 
 /// A token that joined the output.
@@ -67,6 +72,22 @@ impl Chooser {
         self.constraint = Some(constraint);
     }
 
+    /// A chooser of the same choices that goes its own way from here. It tells no log-probabilities, and nothing is rejected.
+    pub(crate) fn fork(&self) -> Chooser {
+        let constraint = self.constraint.as_ref().and_then(|constraint| constraint.fork());
+        Chooser { sampler: self.sampler.clone(), constraint, banned: self.banned.clone(), rejected: Vec::new(), n_logprobs: None }
+    }
+
+    /// Takes `token`, which was chosen elsewhere, into the output.
+    pub(crate) fn accept(&mut self, token: u32) -> Result<(), ModelError> {
+        self.sampler.accept(token);
+        self.rejected.clear();
+        match &mut self.constraint {
+            Some(constraint) => constraint.accept(token).map_err(ModelError::constraint),
+            None => Ok(()),
+        }
+    }
+
     /// The token of the next place, from the logits of the place before it, (vocab_size,), which are changed. It joins the output.
     pub(crate) fn choose(&mut self, logits: &mut [f32]) -> Result<Choice, ModelError> {
         // Before anything is masked: a mask would hide what is no number.
@@ -81,11 +102,7 @@ impl Chooser {
             constraint.mask(logits).map_err(ModelError::constraint)?;
         }
         let token = self.sampler.sample_checked(logits)?;
-        self.sampler.accept(token);
-        self.rejected.clear();
-        if let Some(constraint) = &mut self.constraint {
-            constraint.accept(token).map_err(ModelError::constraint)?;
-        }
+        self.accept(token)?;
         let logprobs = raw.zip(self.n_logprobs).map(|(raw, n)| Logprobs::new(&raw, token, n));
         Ok(Choice { token, logprobs })
     }

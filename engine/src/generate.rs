@@ -82,7 +82,7 @@ pub struct Generation<'m> {
     prompt: Vec<u32>,
     /// The last token returned, whose pass is yet to be run, unless a draft held it.
     pending: Option<u32>,
-    speculator: Speculator,
+    speculator: Speculator<'m>,
     ahead: Ahead,
     finish: Option<Finish>,
     timings: Timings,
@@ -133,8 +133,11 @@ impl<'m> Generation<'m> {
         }
         let sampler = Sampler::new(&options.sampling, prompt, options.n_tokens.min(vocab_size))?;
         let chooser = Chooser::new(sampler, &options.banned_ids, options.n_logprobs);
-        let speculator = Speculator::new(options.speculation);
         session.keep_common(prompt);
+        let mut speculator = Speculator::new(options.speculation);
+        if let Some(draft) = session.draft.take() {
+            speculator = speculator.with_model(*draft, prompt, model);
+        }
         Ok(Generation {
             model,
             options,
@@ -179,8 +182,8 @@ impl<'m> Generation<'m> {
             self.model.forward(&self.batch, &mut self.session.cache, &mut self.state)?;
             self.session.tokens.extend_from_slice(&self.prompt[done..end]);
             self.timings.prompt_tokens += end - done;
+            self.speculator.prefill(&self.prompt, end, end - done, started.elapsed());
             self.timings.prompt_time += started.elapsed();
-            self.speculator.prefill(end - done, started.elapsed());
         }
     }
 
@@ -234,17 +237,15 @@ impl<'m> Generation<'m> {
 
     /// Reads `token`, which follows the session's, and a draft of what may come after it: `self.ahead` holds that. A row is wanted for each.
     fn pass(&mut self, token: u32) -> Result<(), ModelError> {
-        let started = Instant::now();
         let position = self.session.tokens.len();
         self.speculator.settle(self.ahead.n_right, self.ahead.n_right < self.ahead.draft.len());
         self.forget_ahead();
         // No more than can be used, by the output's length and the context's.
         let left = self.options.max_tokens.map_or(usize::MAX, |max| max - self.timings.generated_tokens);
         let room = (left - 1).min(self.options.ctx_size - position - 1);
-        self.speculator.draft(&self.session.tokens, token, room, &mut self.ahead.draft);
-        // Nothing follows the end of a text.
-        let n_useful = self.ahead.draft.iter().position(|id| self.options.stop_ids.contains(id));
-        self.ahead.draft.truncate(n_useful.unwrap_or(usize::MAX));
+        let (text, stop_ids) = ((&self.session.tokens[..], token), &self.options.stop_ids);
+        self.speculator.draft(&self.chooser, text, room, stop_ids, &mut self.ahead.draft);
+        let started = Instant::now();
         if self.forward_ahead(token).is_err() {
             // Memory for one row may be there where that for many is not; what else is wrong, shows again.
             self.speculator.turn_off();
@@ -315,12 +316,13 @@ impl<'m> Generation<'m> {
 
     /// Bytes that the KV cache takes by now.
     pub fn kv_bytes(&self) -> usize {
-        self.session.cache.bytes()
+        self.session.cache.bytes() + self.speculator.kv_bytes()
     }
 
     /// What was read, for another generation. Not to be kept after an error.
     pub fn into_session(mut self) -> Session<'m> {
         self.forget_ahead();
+        self.session.draft = self.speculator.into_session().map(Box::new);
         self.session
     }
 }

@@ -37,6 +37,16 @@ impl MemoryPlan {
         }
     }
 
+    /// What this and another model take side by side, each with such a context.
+    pub fn and(self, other: MemoryPlan) -> MemoryPlan {
+        MemoryPlan {
+            weights: self.weights.saturating_add(other.weights),
+            kv_per_token: self.kv_per_token.saturating_add(other.kv_per_token),
+            kv_total: self.kv_total.saturating_add(other.kv_total),
+            scratch: self.scratch.saturating_add(other.scratch),
+        }
+    }
+
     /// What is allocated, as opposed to mapped.
     pub fn allocated(&self) -> u64 {
         self.kv_total.saturating_add(self.scratch)

@@ -15,6 +15,8 @@ pub struct Session<'m> {
     pub(crate) sequence: SequenceId,
     /// As many as the sequence has positions, but for what a generation reads ahead.
     pub(crate) tokens: Vec<u32>,
+    /// What another model has read of the same text, to draft for this one.
+    pub(crate) draft: Option<Box<Session<'m>>>,
 }
 
 impl<'m> Session<'m> {
@@ -22,7 +24,14 @@ impl<'m> Session<'m> {
     pub fn new(model: &'m Model) -> Session<'m> {
         let mut cache = model.new_cache();
         let sequence = cache.create();
-        Session { model, cache, sequence, tokens: Vec::new() }
+        Session { model, cache, sequence, tokens: Vec::new(), draft: None }
+    }
+
+    /// The same with `model` to draft for it, unless there is one already: a smaller model for which the same ids are the same tokens. What is
+    /// generated does not change, to the bit, whatever it says.
+    pub fn with_draft(mut self, model: &'m Model) -> Session<'m> {
+        self.draft.get_or_insert_with(|| Box::new(Session::new(model)));
+        self
     }
 
     /// The session that has read `tokens`, with their keys and values from the bytes that [`Session::pages`] gave: what follows is, bit for

@@ -37,10 +37,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     };
 
     let started = Instant::now();
-    let checkpoint = commands::open_checkpoint(&args.model)?;
-    commands::check_tensors(&args.engine, &checkpoint)?;
-    let model = TextModel::new(checkpoint, &commands::model_options(&args.engine))?;
-    commands::print_warnings(model.checkpoint(), model.model());
+    let model = commands::open_text_model(&args.model, &args.engine, &args.speculation)?;
     let load_time = started.elapsed();
 
     let is_conversation = conversation.is_some();
@@ -177,6 +174,8 @@ fn read_through<'m>(
 pub(super) struct Plan {
     pub(super) ctx_size: usize,
     needs: Needs,
+    /// Bytes of all weights.
+    weights: u64,
 }
 
 pub(super) fn plan_memory(
@@ -189,7 +188,9 @@ pub(super) fn plan_memory(
     let config = model.model().config();
     let model_ctx = config.max_seq_len;
     let n_rows = engine.prefill_chunk.get().min(n_prompt);
-    let plan = MemoryPlan::new(model.model(), model.checkpoint(), model_ctx, n_rows);
+    let plan_of = |model: &TextModel| MemoryPlan::new(model.model(), model.checkpoint(), model_ctx, n_rows);
+    // What drafts takes as much of the context.
+    let plan = model.draft().map(plan_of).into_iter().fold(plan_of(model), MemoryPlan::and);
     let needs = Needs {
         mapped_weights: if files.no_mmap { 0 } else { plan.weights },
         kv_per_token: plan.kv_per_token,
@@ -201,7 +202,7 @@ pub(super) fn plan_memory(
     if ctx_size > model_ctx {
         report::warn(&format!("--ctx-size: {ctx_size} is beyond the {model_ctx} positions that the model was made for"));
     }
-    Ok(Plan { ctx_size, needs })
+    Ok(Plan { ctx_size, needs, weights: plan.weights })
 }
 
 fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, read: &Read, load_time: Duration) {
@@ -237,7 +238,7 @@ fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, read: &R
     report::note(&format!("engine:  isa {}, compute {}, threads {}", engine.isa(), engine.compute(), engine.n_threads()));
     report::note(&format!(
         "memory:  weights {}, KV cache {} of context {}, scratch {}{}",
-        report::bytes(model.checkpoint().weight_bytes()),
+        report::bytes(plan.weights),
         report::bytes(completion.kv_bytes as u64),
         plan.ctx_size,
         report::bytes(plan.needs.scratch),

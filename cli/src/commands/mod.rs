@@ -15,10 +15,11 @@ mod sampling;
 mod score;
 mod tokenize;
 
-use infer_engine::{Model, ModelOptions};
+use infer::TextModel;
+use infer_engine::{Model, ModelOptions, Speculation};
 use infer_loaders::{ChatTemplates, Checkpoint, Location, OpenOptions, Tokenizer};
 
-use crate::args::{Cli, Command, EngineArgs, ModelArgs};
+use crate::args::{Cli, Command, EngineArgs, ModelArgs, SpeculationArgs};
 use crate::report::{self, Failure, STATUS_RESOURCES};
 use crate::resources::{self, Memory};
 use crate::scan;
@@ -71,6 +72,25 @@ fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint, Failure> {
             _ => failure,
         }
     })
+}
+
+/// Opens the model that `--model` names, with its weights and tokenizer, and the one that `--draft` names to draft for it.
+fn open_text_model(files: &ModelArgs, engine: &EngineArgs, speculation: &SpeculationArgs) -> Result<TextModel, Failure> {
+    let options = model_options(engine);
+    let open = |files: &ModelArgs| {
+        let checkpoint = open_checkpoint(files)?;
+        check_tensors(engine, &checkpoint)?;
+        let model = TextModel::new(checkpoint, &options)?;
+        print_warnings(model.checkpoint(), model.model());
+        Ok::<TextModel, Failure>(model)
+    };
+    let mut model = open(files)?;
+    match &speculation.draft {
+        Some(_) if speculation.speculate == Speculation::Off => report::warn("--draft: no effect with --speculate off"),
+        Some(path) => model.set_draft(open(&ModelArgs { model: Some(path.clone()), no_mmap: files.no_mmap })?)?,
+        None => {}
+    }
+    Ok(model)
 }
 
 /// Opens the tokenizer of the model that `--model` names, without its weights.

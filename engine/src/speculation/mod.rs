@@ -5,6 +5,7 @@
 //! the rejection sampling of Leviathan et al., 2023, which keeps only the distribution). What is measured here decides how many tokens
 //! are tried, and so the speed, and nothing else. Not here: the passes, and what becomes of rows that were in vain (`generate.rs`).
 
+mod draft_model;
 mod lookup;
 mod odds;
 mod pace;
@@ -12,9 +13,14 @@ mod pace;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use lookup::Lookup;
+use crate::choice::Chooser;
+use crate::error::ModelError;
+use crate::model::Model;
+use crate::session::Session;
+use draft_model::DraftModel;
+use lookup::{Lookup, Match};
 use odds::{Odds, Origin};
 use pace::Pace;
 
@@ -62,14 +68,38 @@ impl FromStr for Speculation {
 }
 
 /// Drafts tokens for one generation.
-#[derive(Debug, Default)]
-pub(crate) struct Speculator {
+#[derive(Default)]
+pub(crate) struct Speculator<'m> {
     mode: Speculation,
     lookup: Lookup,
+    model: Option<DraftModel<'m>>,
+    /// What a token of the model's is guessed to cost before one was measured, in passes of the target.
+    model_cost: f64,
+    /// The model failed, and is asked no more.
+    model_is_off: bool,
     odds: Odds,
     pace: Pace,
     /// Of the last draft, which is not settled yet.
     open: Option<Open>,
+}
+
+/// Where a draft comes from.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// What followed where the text ended so before.
+    Lookup(Match),
+    /// The model that drafts.
+    Model,
+}
+
+impl Source {
+    /// How its first token is found.
+    fn origin(self) -> Origin {
+        match self {
+            Source::Lookup(found) => Origin::Match(found.len),
+            Source::Model => Origin::Model,
+        }
+    }
 }
 
 /// A draft that is being verified.
@@ -82,41 +112,94 @@ struct Open {
     time: Duration,
 }
 
-impl Speculator {
+impl<'m> Speculator<'m> {
     /// Nothing drafted or measured yet.
-    pub fn new(mode: Speculation) -> Speculator {
+    pub fn new(mode: Speculation) -> Speculator<'m> {
         Speculator { mode, ..Speculator::default() }
     }
 
-    /// Tells of a prompt's pass.
-    pub fn prefill(&mut self, n_rows: usize, time: Duration) {
-        self.pace.prefill(n_rows, time);
+    /// Has the model of `session` draft, too, for `target`, which continues `prompt`.
+    pub fn with_model(mut self, session: Session<'m>, prompt: &[u32], target: &Model) -> Speculator<'m> {
+        let bytes = |model: &Model| model.cost(0..1, 1).bytes as f64;
+        self.model_cost = bytes(session.model) / bytes(target).max(1.0);
+        self.model = Some(DraftModel::new(session, prompt));
+        self
     }
 
-    /// Drafts at most `limit` tokens after `text` and then `last`, into `draft`, which is empty; none where that does not pay.
-    pub fn draft(&mut self, text: &[u32], last: u32, limit: usize, draft: &mut Vec<u32>) {
+    /// What the model that drafts has read.
+    pub fn into_session(self) -> Option<Session<'m>> {
+        self.model.map(DraftModel::into_session)
+    }
+
+    /// Bytes of the cache of the model that drafts.
+    pub fn kv_bytes(&self) -> usize {
+        self.model.as_ref().map_or(0, DraftModel::kv_bytes)
+    }
+
+    /// Tells of a prompt's pass: the last of `n_rows` rows is `prompt[end - 1]`. The model that drafts reads them, too.
+    pub fn prefill(&mut self, prompt: &[u32], end: usize, n_rows: usize, time: Duration) {
+        self.pace.prefill(n_rows, time);
+        self.ask_model(|model| model.prefill(prompt, end));
+    }
+
+    /// Drafts at most `limit` tokens after `text` and then `last`, into `draft`, which is empty; none where that does not pay. `chooser`
+    /// has chosen the output so far, and one of `stop_ids` ends it.
+    pub fn draft(
+        &mut self,
+        chooser: &Chooser,
+        (text, last): (&[u32], u32),
+        limit: usize,
+        stop_ids: &[u32],
+        draft: &mut Vec<u32>,
+    ) {
         let limit = limit.min(MAX_ROWS - 1);
         if self.mode == Speculation::Off || limit == 0 {
             return;
         }
+        let started = Instant::now();
         (self.lookup.len()..text.len()).for_each(|place| self.lookup.push(text[place]));
         self.lookup.push(last);
-        let Some(found) = self.lookup.find() else { return };
-        let origin = Origin(found.len);
-        let n_drafted = match self.mode {
-            Speculation::Off => 0,
-            Speculation::Always(n) => n.get().min(limit),
-            Speculation::Auto => self.best_length(origin, limit),
-        };
-        if n_drafted > 0 {
-            self.lookup.follow(found, n_drafted, draft);
-            self.open = Some(Open { origin, n_rows: 1, time: Duration::ZERO });
+        let Some((source, n)) = self.plan(limit) else { return };
+        match source {
+            Source::Lookup(found) => self.lookup.follow(found, n, draft),
+            Source::Model => {
+                self.ask_model(|model| model.draft(chooser, (text, last), n, stop_ids, draft));
+                self.pace.drafted(draft.len(), started.elapsed());
+            }
+        }
+        // Nothing follows the end of a text.
+        draft.truncate(draft.iter().position(|id| stop_ids.contains(id)).unwrap_or(n));
+        self.open = Some(Open { origin: source.origin(), n_rows: 1, time: started.elapsed() });
+    }
+
+    /// Where to have how many tokens drafted, at least one and at most `limit`; `None` where that does not pay.
+    fn plan(&self, limit: usize) -> Option<(Source, usize)> {
+        let model = self.model.as_ref().filter(|_| !self.model_is_off).map(|_| Source::Model);
+        let lookup = self.lookup.find().map(Source::Lookup);
+        match self.mode {
+            Speculation::Off => None,
+            Speculation::Always(n) => Some((model.or(lookup)?, n.get().min(limit))),
+            Speculation::Auto => {
+                let plans = [lookup, model].into_iter().flatten().filter_map(|source| {
+                    let (n, rate) = self.best_length(source, limit)?;
+                    Some((source, n, rate))
+                });
+                plans.max_by(|(.., a), (.., b)| a.total_cmp(b)).map(|(source, n, _)| (source, n))
+            }
+        }
+    }
+
+    /// Has the model do something. One that fails is asked no more: the text can be had without.
+    fn ask_model(&mut self, ask: impl FnOnce(&mut DraftModel<'m>) -> Result<(), ModelError>) {
+        if let Some(model) = self.model.as_mut().filter(|_| !self.model_is_off && self.mode != Speculation::Off) {
+            self.model_is_off = ask(model).is_err();
         }
     }
 
     /// Tells of the pass that verifies the draft, or of one without.
     pub fn pass(&mut self, n_rows: usize, time: Duration) {
         self.pace.pass(n_rows, time);
+        self.odds.pass();
         if let Some(open) = &mut self.open {
             open.n_rows = n_rows;
         }
@@ -135,6 +218,7 @@ impl Speculator {
     /// Forgets the tokens from `len` on: they were taken back.
     pub fn truncate(&mut self, len: usize) {
         self.lookup.truncate(len);
+        self.ask_model(|model| model.truncate(len));
     }
 
     /// Drafts no more.
@@ -150,19 +234,24 @@ impl Speculator {
         Some(self.pace.saved() + open?).filter(|_| self.pace.single().is_some())
     }
 
-    /// The number of tokens, at most `limit`, with which a draft of this origin gives the most tokens per second; 0 where none gives more
-    /// than a single row, or there is too much to lose.
-    fn best_length(&self, origin: Origin, limit: usize) -> usize {
-        let Some(single) = self.pace.single().filter(|_| !self.pace.is_stale()) else { return 0 };
-        let (mut best, mut best_rate) = (0, MIN_GAIN / single);
+    /// The number of tokens, at most `limit`, with which a draft from `source` gives the most tokens per second, and how many; `None` where
+    /// none gives more than a single row, or there is too much to lose.
+    fn best_length(&self, source: Source, limit: usize) -> Option<(usize, f64)> {
+        let single = self.pace.single().filter(|_| !self.pace.is_stale())?;
+        let of_token = match source {
+            Source::Lookup(_) => 0.0,
+            Source::Model => self.pace.drafting().unwrap_or(self.model_cost * single),
+        };
+        let (mut best, mut best_rate) = (None, MIN_GAIN / single);
         // The odds that all tokens up to one are right, and with them the number of tokens that the pass gives.
         let (mut odds, mut expected) = (1.0, 1.0);
         for (n, pass) in self.pace.passes().enumerate().skip(1).take(limit) {
-            odds *= self.odds.of(origin.further(n - 1));
+            odds *= self.odds.of(source.origin().further(n - 1));
             expected += odds;
-            let rate = expected / pass.time;
-            if rate > best_rate && self.pace.can_risk(pass.at_worst - single) {
-                (best, best_rate) = (n, rate);
+            let drafting = n as f64 * of_token;
+            let rate = expected / (pass.time + drafting);
+            if rate > best_rate && self.pace.can_risk(pass.at_worst + drafting - single) {
+                (best, best_rate) = (Some((n, rate)), rate);
             }
         }
         best
@@ -172,8 +261,14 @@ impl Speculator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler::{Sampler, Sampling};
 
     const MS: Duration = Duration::from_millis(1);
+
+    /// Only a model that drafts has a use for it.
+    fn chooser() -> Chooser {
+        Chooser::new(Sampler::new(&Sampling::default(), &[], 50).unwrap(), &[], None)
+    }
 
     /// Continues a text of `n` tokens, of which a part `right` goes as the lookup says, with passes that take `times` by number of rows.
     /// Returns the time that it takes and the number of passes.
@@ -186,7 +281,7 @@ mod tests {
         while text.len() < end {
             let last = text.pop().unwrap();
             let mut draft = Vec::new();
-            speculator.draft(&text, last, end - text.len() - 2, &mut draft);
+            speculator.draft(&chooser(), (&text, last), end - text.len() - 2, &[], &mut draft);
             text.push(last);
             let pass = times(1 + draft.len());
             speculator.pass(1 + draft.len(), pass);
@@ -243,11 +338,15 @@ mod tests {
         let always = Speculation::Always(NonZeroUsize::new(4).unwrap());
         let mut speculator = Speculator::new(always);
         let mut draft = Vec::new();
-        speculator.draft(&[1, 2, 3, 4, 5, 6, 1], 2, 100, &mut draft);
+        speculator.draft(&chooser(), (&[1, 2, 3, 4, 5, 6, 1], 2), 100, &[], &mut draft);
         assert_eq!(draft, [3, 4, 5, 6]);
         draft.clear();
         speculator.truncate(4);
-        speculator.draft(&[1, 2, 3, 4, 9, 1, 2], 3, 2, &mut draft);
+        speculator.draft(&chooser(), (&[1, 2, 3, 4, 9, 1, 2], 3), 2, &[], &mut draft);
+        assert_eq!(draft, [4, 9]);
+        draft.clear();
+        speculator.truncate(7);
+        speculator.draft(&chooser(), (&[1, 2, 3, 4, 9, 1, 2], 3), 9, &[7, 1], &mut draft);
         assert_eq!(draft, [4, 9]);
     }
 }

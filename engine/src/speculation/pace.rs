@@ -46,6 +46,8 @@ pub(super) struct Pace {
     samples: [Samples; MAX_ROWS + 1],
     /// Seconds of a row of a prompt.
     prefill_row: Option<f64>,
+    /// Of a token that a model drafted.
+    drafting: Samples,
     n_passes: u64,
     /// Seconds of all passes.
     total: f64,
@@ -104,6 +106,16 @@ impl Pace {
         if let Some(samples) = self.samples.get_mut(n_rows) {
             samples.add(time.as_secs_f64(), self.n_passes);
         }
+    }
+
+    /// So many tokens were drafted by a model.
+    pub fn drafted(&mut self, n_tokens: usize, time: Duration) {
+        self.drafting.add(time.as_secs_f64() / n_tokens.max(1) as f64, self.n_passes);
+    }
+
+    /// Seconds of a token that a model drafts; `None` before there was one.
+    pub fn drafting(&self) -> Option<f64> {
+        self.drafting.median(None)
     }
 
     /// The yield of a pass with a draft: its rows, the tokens that it gave, and the time of drafting.

@@ -34,10 +34,7 @@ pub fn run(args: &ChatArgs) -> Result<(), Failure> {
         conversation.set_system(system);
     }
     let templates = commands::open_chat_templates(&args.model)?;
-    let checkpoint = commands::open_checkpoint(&args.model)?;
-    commands::check_tensors(&args.engine, &checkpoint)?;
-    let model = TextModel::new(checkpoint, &commands::model_options(&args.engine))?;
-    commands::print_warnings(model.checkpoint(), model.model());
+    let model = commands::open_text_model(&args.model, &args.engine, &args.speculation)?;
     let plan = generate::plan_memory(&args.model, &args.engine, args.ctx_size, &model, args.engine.prefill_chunk.get())?;
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
@@ -178,8 +175,12 @@ impl Chat<'_> {
         let Some(last) = &self.last else { return "no answer yet".to_string() };
         let times = &last.timings;
         let n_read = self.session.as_ref().map_or(0, |session| session.tokens().len());
+        let drafts = match times.drafted_tokens {
+            0 => String::new(),
+            _ => format!("; {}", generate::drafts(times)),
+        };
         format!(
-            "prompt: {} new tokens, {}; answer: {} tokens, {}; {n_read} of {} tokens of the context, KV cache {}",
+            "prompt: {} new tokens, {}; answer: {} tokens, {}; {n_read} of {} tokens of the context, KV cache {}{drafts}",
             times.prompt_tokens,
             report::rate(times.prompt_tokens, times.prompt_time),
             times.generated_tokens,
