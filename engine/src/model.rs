@@ -49,7 +49,8 @@ pub const DEFAULT_PREFILL_CHUNK: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 /// The type in which activations enter a matrix product. Sums are f32 always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compute {
-    /// For weights of each format what the CPU multiplies natively: bf16 for bf16, bytes for integers; f32 otherwise.
+    /// For weights of each format what the CPU multiplies fastest: bf16 for bf16 where that outruns f32, bytes for integers where it multiplies
+    /// the two natively; f32 otherwise.
     #[default]
     Auto,
     /// Exact f32 arithmetic.
@@ -177,7 +178,7 @@ impl Model {
     pub(crate) fn compute_of(&self, dtype: DType) -> Compute {
         match self.compute {
             Compute::Bf16 => Compute::Bf16,
-            Compute::Auto if self.kernels.has_bf16_dot(dtype) => Compute::Bf16,
+            Compute::Auto if self.kernels.prefers_bf16(dtype) => Compute::Bf16,
             Compute::Auto | Compute::Int8 if self.kernels.has_int8_dot(dtype) => Compute::Int8,
             Compute::Auto | Compute::Int8 | Compute::F32 => Compute::F32,
         }

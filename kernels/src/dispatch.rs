@@ -144,6 +144,7 @@ pub struct Kernels {
     pub(crate) attention_bf16: [Option<AttentionKernels>; KvDType::COUNT],
     pub(crate) merge: Merge,
     pub(crate) probes: Probes,
+    pub(crate) bf16_is_faster: bool,
 }
 
 impl Kernels {
@@ -172,6 +173,13 @@ impl Kernels {
     /// activations that were rounded to bf16 give the same numbers as a native product, up to the order of sums.
     pub fn has_bf16_dot(&self, dtype: DType) -> bool {
         self.matmul_bf16[dtype as usize].is_some()
+    }
+
+    /// Whether the native product of weights of this format with bf16 activations is faster than that with f32: the instruction has twice the
+    /// rate of a fused multiply-add on AMD Zen 4 and half of it on the Intel server CPU of 2024 on which it was measured
+    /// ([`Kernels::probe_multiply_adds`] tells).
+    pub fn prefers_bf16(&self, dtype: DType) -> bool {
+        self.bf16_is_faster && self.has_bf16_dot(dtype)
     }
 
     /// Whether weights of this format are multiplied by int8 activations natively.

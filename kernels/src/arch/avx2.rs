@@ -36,6 +36,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attention_bf16: [None; KvDType::COUNT],
     merge,
     probes: PROBES,
+    bf16_is_faster: false,
 }
 .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
 .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>);

@@ -23,10 +23,11 @@ use crate::kv::{KvDType, KvLayout};
 use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels =
-    with_products::<0, false>(Kernels { isa: Isa::Avx512Bf16, probes: PROBES, ..avx512::KERNELS });
+    with_products::<0, false>(Kernels { isa: Isa::Avx512Bf16, probes: PROBES, bf16_is_faster: true, ..avx512::KERNELS });
 
-/// The same for CPUs whose caches have to be asked for lines early; only reading differs, and so no bit of any result.
-pub(crate) const PREFETCHING: Kernels = with_products::<4096, true>(KERNELS);
+/// The same for Intel's CPUs, whose caches have to be asked for lines early, and whose `vdpbf16ps` multiplies at half of the rate of f32. Only
+/// reading differs, and so no bit of any result.
+pub(crate) const PREFETCHING: Kernels = with_products::<4096, true>(Kernels { bf16_is_faster: false, ..KERNELS });
 
 /// Fills in the products and the attention that this rung adds.
 const fn with_products<const AHEAD: usize, const PREFETCH: bool>(kernels: Kernels) -> Kernels {

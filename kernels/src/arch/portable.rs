@@ -36,6 +36,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attention_bf16: [None; KvDType::COUNT],
     merge,
     probes: PROBES,
+    bf16_is_faster: false,
 };
 
 /// What the machine can do with these vectors.

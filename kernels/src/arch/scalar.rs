@@ -25,6 +25,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     merge,
     // The oracle is no measure of a machine; what the build's own instructions can do is.
     probes: portable::PROBES,
+    bf16_is_faster: false,
 };
 
 fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, _scratch: &mut [f32]) {
