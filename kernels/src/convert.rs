@@ -58,10 +58,15 @@ pub fn encode(dtype: DType, x: &[f32], out: &mut [u8]) -> usize {
 pub fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
     assert_eq!(x.len(), out.len(), "round_to_bf16");
     for (x, out) in x.iter().zip(out) {
-        let bits = x.to_bits();
-        // A NaN might carry into the exponent or the sign: it gets the quiet bit instead.
-        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-        let bits = if x.is_nan() { (bits >> 16) | 0x40 } else { rounded };
-        *out = bf16::from_bits(bits as u16);
+        *out = bf16_from_f32(*x);
     }
+}
+
+/// [`round_to_bf16`] of one number.
+#[inline(always)]
+pub(crate) fn bf16_from_f32(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    // A NaN might carry into the exponent or the sign: it gets the quiet bit instead.
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    bf16::from_bits(if x.is_nan() { (bits >> 16) | 0x40 } else { rounded } as u16)
 }

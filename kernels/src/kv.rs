@@ -15,7 +15,7 @@ use core::str::FromStr;
 
 use half::{bf16, f16};
 
-use crate::convert::round_to_bf16;
+use crate::convert::bf16_from_f32;
 
 /// Positions in a page.
 pub const KV_PAGE_LEN: usize = 64;
@@ -159,25 +159,40 @@ impl KvLayout {
         assert!(head.len() == self.bytes() && position < KV_PAGE_LEN, "position {position} of a page's {} bytes", head.len());
         assert!(k.len() == self.head_dim && v.len() == self.head_dim, "a key of {}, a value of {}", k.len(), v.len());
         for (x, of_values) in [(k, false), (v, true)] {
-            let at = |i: usize| if of_values { self.value_at(position, i) } else { self.key_at(position, i) };
             match self.dtype {
-                KvDType::F32 => (0..x.len()).for_each(|i| put(head, at(i), x[i].to_ne_bytes())),
-                KvDType::F16 => (0..x.len()).for_each(|i| put(head, at(i), f16::from_f32(x[i]).to_ne_bytes())),
-                KvDType::BF16 => {
-                    for i in 0..x.len() {
-                        let mut rounded = [bf16::ZERO];
-                        round_to_bf16(&x[i..=i], &mut rounded);
-                        put(head, at(i), rounded[0].to_ne_bytes());
-                    }
-                }
+                KvDType::F32 => self.put::<1, _>(head, position, of_values, x, |x| x.to_ne_bytes()),
+                KvDType::F16 => self.put::<1, _>(head, position, of_values, x, |x| f16::from_f32(x).to_ne_bytes()),
+                KvDType::BF16 => self.put::<2, _>(head, position, of_values, x, |x| bf16_from_f32(x).to_ne_bytes()),
                 KvDType::Q8 => {
                     // A NaN among the elements becomes the scale, so that it is seen.
                     let largest = x.iter().fold(0.0, |m: f32, x| if x.abs() > m || x.is_nan() { x.abs() } else { m });
                     let scale = largest / 127.0;
                     let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-                    (0..x.len()).for_each(|i| head[at(i)] = ((x[i] * inverse).round_ties_even() as i8).cast_unsigned());
-                    put(head, self.scale_at(position, of_values), scale.to_ne_bytes());
+                    self.put::<1, _>(head, position, of_values, x, |x| ((x * inverse).round_ties_even() as i8).to_ne_bytes());
+                    let at = self.scale_at(position, of_values);
+                    head[at..at + size_of::<f32>()].copy_from_slice(&scale.to_ne_bytes());
                 }
+            }
+        }
+    }
+
+    /// Writes the elements of a position's key or value. `STEP`: the layout's; `N`: bytes of an element
+    #[inline(always)]
+    fn put<const STEP: usize, const N: usize>(
+        &self,
+        head: &mut [u8],
+        position: usize,
+        of_values: bool,
+        x: &[f32],
+        bytes: impl Fn(f32) -> [u8; N],
+    ) {
+        if of_values {
+            let places = head[self.value_at(position, 0)..].chunks_mut(STEP * N);
+            x.iter().zip(places).for_each(|(&x, place)| place[..N].copy_from_slice(&bytes(x)));
+        } else {
+            let lines = head[self.key_at(position, 0)..].chunks_mut(GROUP * STEP * N);
+            for (x, line) in x.chunks_exact(STEP).zip(lines) {
+                (0..STEP).for_each(|i| line[i * N..(i + 1) * N].copy_from_slice(&bytes(x[i])));
             }
         }
     }
@@ -210,10 +225,6 @@ impl KvLayout {
             KvDType::Q8 => f32::from(head[at].cast_signed()) * f32::from_ne_bytes(get(head, scale_at)),
         }
     }
-}
-
-fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
-    bytes[at..at + N].copy_from_slice(&value);
 }
 
 fn get<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
