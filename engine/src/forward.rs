@@ -12,7 +12,7 @@
 //! sequence or several: the code is the same, and each row's numbers do not depend on the rows beside it. Not here: arithmetic
 //! (`infer_kernels`), how attention is shared out (`attention.rs`) and threads (`team.rs`).
 
-use infer_kernels::{Activations, MatMut};
+use infer_kernels::{Activations, DType, MatMut};
 
 use crate::batch::{Batch, Row};
 use crate::buffer::Buffer;
@@ -28,8 +28,9 @@ use crate::weights::{LayerWeights, Linear};
 /// Rows that a part of an operation on rows takes.
 const ROWS_PER_PART: usize = 16;
 
-/// Parts of a matrix product for each thread: enough that a thread which is held up leaves work to the others.
-const PARTS_PER_THREAD: usize = 4;
+/// A part of a matrix product is what is left of it, divided by the number of threads and by this: parts shrink to the end, so that threads
+/// finish together, and one that is held up leaves work to the others.
+const SHARES_PER_THREAD: usize = 2;
 
 /// The least that a part of a matrix product reads, so that handing it out costs little beside it.
 const MIN_PART_BYTES: usize = 64 << 10;
@@ -51,9 +52,7 @@ impl Model {
 
     /// The pass itself; see the top of this file.
     fn decode(&self, crew: &Crew<'_>, batch: &Batch, cache: &mut KvCache, s: &mut State) {
-        for (row, x) in batch.rows().iter().zip(s.x.chunks_exact_mut(self.config.dim)) {
-            self.weights.embed_tokens.decode_row(row.token as usize, x);
-        }
+        self.embed(crew, batch, &mut s.x);
         self.angles(batch, s);
         for (layer, w) in self.weights.layers.iter().enumerate() {
             self.norm(crew, &s.x, &w.input_layernorm, &mut s.normed);
@@ -61,14 +60,12 @@ impl Model {
             self.rotate(crew, w, s);
             self.remember(crew, layer, batch, cache, s);
             self.attend(crew, layer, batch, cache, s);
-            self.project(crew, &s.attended, &mut s.rounded, [(&w.o_proj, &mut s.delta)]);
-            self.kernels.add(&mut s.x, &s.delta);
+            self.add_projection(crew, &mut s.x, &w.o_proj, &s.attended, &mut s.rounded, &mut s.delta);
 
             self.norm(crew, &s.x, &w.post_attention_layernorm, &mut s.normed);
             self.project(crew, &s.normed, &mut s.rounded, [(&w.gate_proj, &mut s.gate), (&w.up_proj, &mut s.up)]);
             self.gate(crew, &mut s.gate, &s.up);
-            self.project(crew, &s.gate, &mut s.rounded, [(&w.down_proj, &mut s.delta)]);
-            self.kernels.add(&mut s.x, &s.delta);
+            self.add_projection(crew, &mut s.x, &w.down_proj, &s.gate, &mut s.rounded, &mut s.delta);
         }
         self.head(crew, batch, s);
     }
@@ -87,8 +84,19 @@ impl Model {
             crew,
             normed,
             &mut s.rounded,
-            vec![Product { matrix: &self.weights.lm_head, bias: None, out: &mut s.logits }],
+            vec![Product { matrix: &self.weights.lm_head, bias: None, out: &mut s.logits, sum: None }],
         );
+    }
+
+    /// The embedding of each row's token. x: (rows, dim)
+    fn embed(&self, crew: &Crew<'_>, batch: &Batch, x: &mut [f32]) {
+        let dim = self.config.dim;
+        let parts = batch.rows().chunks(ROWS_PER_PART).zip(x.chunks_mut(ROWS_PER_PART * dim)).collect();
+        crew.each(parts, |(rows, x): (&[Row], &mut [f32])| {
+            for (row, x) in rows.iter().zip(x.chunks_exact_mut(dim)) {
+                self.weights.embed_tokens.decode_row(row.token as usize, x);
+            }
+        });
     }
 
     /// Cosines and sines of each row's position. Most schemes have the same frequencies for all rows.
@@ -138,36 +146,66 @@ impl Model {
             matrix: &linear.weight,
             bias: linear.bias.as_deref(),
             out,
+            sum: None,
         };
         self.products(crew, x, rounded, maps.map(product).into());
     }
 
+    /// Adds a linear map of `input` to the residual stream. x, delta (scratch): (rows, dim); input: (rows, k)
+    fn add_projection(
+        &self,
+        crew: &Crew<'_>,
+        x: &mut [f32],
+        linear: &Linear,
+        input: &[f32],
+        rounded: &mut Rounded,
+        delta: &mut [f32],
+    ) {
+        let product = Product { matrix: &linear.weight, bias: linear.bias.as_deref(), out: delta, sum: Some(x) };
+        self.products(crew, input, rounded, vec![product]);
+    }
+
     /// Matrix products of the same input. x: (rows, k)
     fn products(&self, crew: &Crew<'_>, x: &[f32], rounded: &mut Rounded, products: Vec<Product<'_>>) {
-        let rounds_to = |compute| products.iter().find(|p| self.compute_of(p.matrix.dtype()) == compute);
-        if rounds_to(Compute::Bf16).is_some() {
-            rounded.set_bf16(x);
+        let k = products[0].matrix.k();
+        let part = ROWS_PER_PART * k;
+        let needs = |form| products.iter().any(|p| self.form(p.matrix.dtype()) == form);
+        if needs(Form::Bf16) {
+            rounded.set_bf16(crew, x, part);
         }
-        if let Some(product) = rounds_to(Compute::Int8) {
-            rounded.set_int8(crew, x, ROWS_PER_PART * product.matrix.k());
+        if needs(Form::Widened) {
+            rounded.set_f32(crew, x, part);
         }
-        let bytes: usize = products.iter().map(|p| p.matrix.n() * p.matrix.row_bytes()).sum();
-        let part_bytes = (bytes / (crew.n_threads() * PARTS_PER_THREAD)).max(MIN_PART_BYTES);
-        let parts = products.into_iter().flat_map(|p| p.split(part_bytes)).collect();
-        crew.each_with_scratch(parts, |part: ProductPart<'_>, scratch| {
-            let ProductPart { matrix, first_row, bias, mut out } = part;
+        if needs(Form::Int8) {
+            rounded.set_int8(crew, x, part);
+        }
+        crew.each_with_scratch(split(products, crew.n_threads()), |part: ProductPart<'_>, scratch| {
+            let ProductPart { matrix, first_row, bias, mut out, sum } = part;
             let (rows, dtype) = (first_row..first_row + out.cols(), matrix.dtype());
-            let x = match self.compute_of(dtype) {
-                Compute::Int8 => Activations::Int8(rounded.int8(x.len())),
-                Compute::Bf16 if self.kernels.has_bf16_dot(dtype) => Activations::Bf16(rounded.bf16(x.len())),
-                Compute::Bf16 => Activations::F32(rounded.f32(x.len())),
-                Compute::F32 | Compute::Auto => Activations::F32(x),
+            let x = match self.form(dtype) {
+                Form::Exact => Activations::F32(x),
+                Form::Bf16 => Activations::Bf16(rounded.bf16(x.len())),
+                Form::Widened => Activations::F32(rounded.f32(x.len())),
+                Form::Int8 => Activations::Int8(rounded.int8(x.len())),
             };
-            self.kernels.matmul(dtype, matrix.rows(rows), x, matrix.k(), out.reborrow(), scratch);
+            self.kernels.matmul(dtype, matrix.rows(rows), x, k, out.reborrow(), scratch);
             if let Some(bias) = bias {
                 (0..out.rows()).for_each(|i| self.kernels.add(out.row_mut(i), bias));
             }
+            if let Some(mut sum) = sum {
+                (0..out.rows()).for_each(|i| self.kernels.add(sum.row_mut(i), out.row_mut(i)));
+            }
         });
+    }
+
+    /// The form in which activations meet weights of this format.
+    fn form(&self, dtype: DType) -> Form {
+        match self.compute_of(dtype) {
+            Compute::Int8 => Form::Int8,
+            Compute::Bf16 if self.kernels.has_bf16_dot(dtype) => Form::Bf16,
+            Compute::Bf16 => Form::Widened,
+            Compute::F32 | Compute::Auto => Form::Exact,
+        }
     }
 
     /// Norms, where the architecture has them, and rotates the heads of queries and keys.
@@ -231,12 +269,27 @@ fn reserve(batch: &Batch, cache: &mut KvCache) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// A matrix product to be done: `out = x · matrixᵀ + bias`.
+/// How activations enter a product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As they are.
+    Exact,
+    /// Rounded to bf16, for instructions that multiply those.
+    Bf16,
+    /// Rounded to bf16 and widened again, for instructions that do not.
+    Widened,
+    /// Rounded to bytes.
+    Int8,
+}
+
+/// A matrix product to be done: `out = x · matrixᵀ + bias`, and then `sum += out`.
 struct Product<'a> {
     matrix: &'a Matrix,
     bias: Option<&'a [f32]>,
     // (rows, n)
     out: &'a mut [f32],
+    // (rows, n)
+    sum: Option<&'a mut [f32]>,
 }
 
 /// Some columns of a product's output, and so some rows of its matrix.
@@ -245,24 +298,29 @@ struct ProductPart<'a> {
     first_row: usize,
     bias: Option<&'a [f32]>,
     out: MatMut<'a>,
+    sum: Option<MatMut<'a>>,
 }
 
-impl<'a> Product<'a> {
-    /// Cuts the product into parts that read about `part_bytes` each.
-    fn split(self, part_bytes: usize) -> Vec<ProductPart<'a>> {
-        let Product { matrix, bias, out } = self;
-        let rows = (part_bytes / matrix.row_bytes()).max(1).next_multiple_of(PART_ROWS);
-        let mut rest = MatMut::new(out, matrix.n());
-        let mut parts = Vec::new();
+/// Cuts products into parts for this many threads.
+fn split(products: Vec<Product<'_>>, n_threads: usize) -> Vec<ProductPart<'_>> {
+    let mut bytes_left: usize = products.iter().map(|p| p.matrix.n() * p.matrix.row_bytes()).sum();
+    let mut parts = Vec::with_capacity(products.len() + n_threads * 8);
+    for Product { matrix, bias, out, sum } in products {
+        let (n, row_bytes) = (matrix.n(), matrix.row_bytes());
+        let (mut out, mut sum) = (MatMut::new(out, n), sum.map(|sum| MatMut::new(sum, n)));
         let mut first_row = 0;
-        while first_row < matrix.n() {
-            let n = rows.min(matrix.n() - first_row);
-            let (part, others) = rest.split_at_col(n);
-            let bias = bias.map(|bias| &bias[first_row..first_row + n]);
-            parts.push(ProductPart { matrix, first_row, bias, out: part });
-            rest = others;
-            first_row += n;
+        while first_row < n {
+            let rows_left = n - first_row;
+            let share = (bytes_left / (n_threads * SHARES_PER_THREAD)).max(MIN_PART_BYTES) / row_bytes;
+            let rows = if n_threads == 1 { rows_left } else { share.max(1).next_multiple_of(PART_ROWS).min(rows_left) };
+            let (part_out, other_out) = out.split_at_col(rows);
+            let (part_sum, other_sum) = sum.map(|sum| sum.split_at_col(rows)).unzip();
+            let bias = bias.map(|bias| &bias[first_row..first_row + rows]);
+            parts.push(ProductPart { matrix, first_row, bias, out: part_out, sum: part_sum });
+            (out, sum) = (other_out, other_sum);
+            first_row += rows;
+            bytes_left -= rows * row_bytes;
         }
-        parts
     }
+    parts
 }

@@ -26,26 +26,31 @@ impl Matrix {
     }
 
     /// Its storage format.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// Number of rows, the outputs.
+    #[inline]
     pub fn n(&self) -> usize {
         self.n
     }
 
     /// Elements of a row, the inputs.
+    #[inline]
     pub fn k(&self) -> usize {
         self.k
     }
 
     /// Bytes of one row.
+    #[inline]
     pub fn row_bytes(&self) -> usize {
         self.row_bytes
     }
 
     /// The bytes of some rows.
+    #[inline]
     pub fn rows(&self, rows: Range<usize>) -> &[u8] {
         &self.tensor.bytes()[rows.start * self.row_bytes..rows.end * self.row_bytes]
     }

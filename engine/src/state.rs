@@ -61,14 +61,20 @@ pub(crate) struct Rounded {
 }
 
 impl Rounded {
-    /// Rounds `x` to bf16, at most as many elements as the buffers were sized for.
-    pub fn set_bf16(&mut self, x: &[f32]) {
-        let rounded = &mut self.bf16[..x.len()];
-        round_to_bf16(x, rounded);
-        rounded.iter().zip(self.f32.iter_mut()).for_each(|(from, to)| *to = from.to_f32());
+    /// Rounds `x` to bf16, at most as many elements as the buffers were sized for, in parts of `part_len` elements.
+    pub fn set_bf16(&mut self, crew: &Crew<'_>, x: &[f32], part_len: usize) {
+        let parts = x.chunks(part_len).zip(self.bf16.chunks_mut(part_len)).collect();
+        crew.each(parts, |(x, out): (&[f32], &mut [bf16])| round_to_bf16(x, &mut out[..x.len()]));
     }
 
-    /// Rounds `x` to bytes on all threads, in parts of `part_len` elements; both are multiples of a block.
+    /// [`Rounded::set_bf16`], and the same numbers widened.
+    pub fn set_f32(&mut self, crew: &Crew<'_>, x: &[f32], part_len: usize) {
+        self.set_bf16(crew, x, part_len);
+        let parts = self.bf16[..x.len()].chunks(part_len).zip(self.f32.chunks_mut(part_len)).collect();
+        crew.each(parts, |(x, out): (&[bf16], &mut [f32])| x.iter().zip(out).for_each(|(x, out)| *out = x.to_f32()));
+    }
+
+    /// Rounds `x` to bytes, in parts of `part_len` elements; both are multiples of a block.
     pub fn set_int8(&mut self, crew: &Crew<'_>, x: &[f32], part_len: usize) {
         let n = part_len / INT8_BLOCK;
         let sums = self.starts.chunks_mut(n).zip(self.half_starts.chunks_mut(2 * n)).zip(self.offsets.chunks_mut(n));
