@@ -17,12 +17,12 @@ use crate::util::{Dir, TensorData, checkpoint, data, infer, safetensors, shell};
 const TYPES: [&str; 8] = ["q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "bf16", "f16", "f32"];
 
 /// Writes a model as a type; returns the file.
-fn quantize(model: &Path, to: &str, out: &Path) -> PathBuf {
+pub fn quantize(model: &Path, to: &str, out: &Path) -> PathBuf {
     assert_eq!(infer(["quantize", "--to", to, "--model"]).args([model, out]).succeeds(), "");
     out.to_owned()
 }
 
-fn opened(path: &Path) -> Checkpoint {
+pub fn opened(path: &Path) -> Checkpoint {
     infer_loaders::open(path, &MAPPED).unwrap()
 }
 
@@ -91,13 +91,18 @@ fn values(tensor: &infer_loaders::Tensor) -> Vec<f32> {
 }
 
 /// A model whose rows are whole super-blocks, with a tokenizer of the fixtures and a chat template.
-fn wide_model(tokenizer: &Path) -> Dir {
+pub fn wide_model(tokenizer: &Path) -> Dir {
+    wide_model_with(tokenizer, 512)
+}
+
+/// The same with a hidden width of `hidden`, the length of the down projections' rows.
+pub fn wide_model_with(tokenizer: &Path, hidden: usize) -> Dir {
     let dir = Dir::of_checkpoint("text-bpe");
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         dir.write(name, fs::read(tokenizer.join(name)).unwrap());
     }
     dir.edit_json("tokenizer_config.json", |config| config["chat_template"] = "{{ messages[0].content }}é\n".into());
-    let (k, hidden, vocab, layers) = (256, 512, 420, 4);
+    let (k, vocab, layers) = (256, 420, 4);
     let mut seeded = infer_kernels::testing::Seeded(77);
     let mut tensors = Vec::new();
     let mut add = |name: String, n: usize, k: usize| {

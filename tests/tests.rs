@@ -42,6 +42,9 @@ mod gguf_file;
 // `infer quantize`: files that are written, and what stays behind when one cannot be.
 mod quantize;
 
+// `--quant`: kept files, and what happens to them.
+mod quant;
+
 // Bit-identity over threads, chunks, batches and caches.
 mod determinism;
 

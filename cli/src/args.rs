@@ -12,7 +12,8 @@ use infer_engine::{Compute, KvDType, Speculation, Steps};
 use infer_kernels::Isa;
 
 use crate::commands::bench::Format;
-use crate::commands::quantize::{FILE_TYPES, FileType};
+use crate::quantised::mix::{FILE_TYPES, FileType};
+use crate::quantised::{QUANTS, Quant};
 use crate::report::Failure;
 use crate::series::Series;
 use crate::truncate::Truncate;
@@ -168,6 +169,9 @@ pub struct GenerateArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// In how many bits.
+    #[command(flatten)]
+    pub quant: QuantArgs,
     /// Text to continue; an empty text starts from the model's beginning-of-text token
     #[arg(short = 'p', long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt_file")]
     #[arg(help_heading = "Input and output")]
@@ -264,6 +268,9 @@ pub struct ChatArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// In how many bits.
+    #[command(flatten)]
+    pub quant: QuantArgs,
     /// Begin with this system message
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
@@ -387,7 +394,7 @@ pub struct SpeculationArgs {
 }
 
 /// Where the model is.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
     /// Folder in Hugging Face layout, a .safetensors file beside its config.json, or a .gguf file [default: the built-in model]
@@ -396,6 +403,18 @@ pub struct ModelArgs {
     /// Read the weights into memory instead of mapping the file
     #[arg(long)]
     pub no_mmap: bool,
+}
+
+/// Whether float weights are quantised.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct QuantArgs {
+    /// Quantise a float model to 8 or 4 bits for each weight; the result is kept in the cache folder for the next start
+    #[arg(long, value_name = "q8|q4", value_parser = quant)]
+    pub quant: Option<Quant>,
+    /// Neither keep what --quant makes nor take what an earlier start kept
+    #[arg(long, requires = "quant")]
+    pub no_cache: bool,
 }
 
 /// How the model is run.
@@ -428,6 +447,9 @@ pub struct BenchArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// In how many bits.
+    #[command(flatten)]
+    pub quant: QuantArgs,
     /// Tokens of the prompts to read
     #[arg(short = 'p', long, value_name = "N", value_parser = Series::parse, default_value = "512")]
     #[arg(allow_hyphen_values = true, help_heading = "Tests")]
@@ -477,6 +499,9 @@ pub struct CheckArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// In how many bits.
+    #[command(flatten)]
+    pub quant: QuantArgs,
     /// Safetensors file with input_ids, logits and optionally greedy_ids
     #[arg(long, value_name = "FILE", conflicts_with = "published", help_heading = "Reference")]
     pub reference: Option<PathBuf>,
@@ -511,6 +536,9 @@ pub struct InspectArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// In how many bits.
+    #[command(flatten)]
+    pub quant: QuantArgs,
     /// Context to plan memory for; 0 means the model's own limit [default: 0]
     #[arg(short = 'c', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub ctx_size: Option<usize>,
@@ -545,6 +573,9 @@ pub struct ScoreArgs {
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// In how many bits.
+    #[command(flatten)]
+    pub quant: QuantArgs,
     /// Text to score
     #[arg(short = 'p', long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt_file")]
     pub prompt: Option<OsString>,
@@ -700,6 +731,11 @@ fn bench_format(text: &str) -> Result<Format, &'static str> {
 
 fn positive_number(text: &str) -> Result<f64, &'static str> {
     text.parse().ok().filter(|x: &f64| x.is_finite() && *x >= 0.0).ok_or("expected a number, 0 or more")
+}
+
+fn quant(text: &str) -> Result<Quant, String> {
+    let names = || QUANTS.map(|quant| quant.name).join(" or ");
+    Quant::parse(text).ok_or_else(|| format!("expected {}", names()))
 }
 
 fn file_type(text: &str) -> Result<FileType, String> {

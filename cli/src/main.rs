@@ -15,6 +15,7 @@ mod progress;
 mod prompt;
 mod prompt_cache;
 mod published;
+mod quantised;
 mod reference;
 mod report;
 mod resources;

@@ -55,6 +55,8 @@ impl OutputFile {
             interrupt::remove_at_exit(None);
             Failure::write(path.display(), &error)
         })?;
+        // Who finds the file later sees whether it is still being written. Where there are no locks, nobody takes it for left behind.
+        let _ = file.try_lock();
         Ok(OutputFile { path: path.to_owned(), temporary, file })
     }
 

@@ -61,6 +61,19 @@ impl Aligned {
         Ok(Aligned { memory, start })
     }
 
+    /// Takes bytes that are in memory already; `path` is the file that they were made from.
+    ///
+    /// # Errors
+    /// If they do not begin at a multiple of the alignment and there is no room to move them.
+    pub(crate) fn of(path: &Path, mut memory: Vec<u8>) -> Result<Aligned, LoadError> {
+        let length = memory.len();
+        memory.try_reserve_exact(ALIGNMENT).map_err(|_| LoadError::memory(path, length as u64))?;
+        let start = Some(memory.as_ptr().align_offset(ALIGNMENT)).filter(|&start| start < ALIGNMENT).unwrap_or(0);
+        memory.resize(start + length, 0);
+        memory.copy_within(..length, start);
+        Ok(Aligned { memory, start })
+    }
+
     /// Joins `pieces`, of `length` bytes together, in aligned memory; `path` is the file that they are from.
     ///
     /// # Errors

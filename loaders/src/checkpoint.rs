@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use infer_kernels::DType;
+
 use crate::buffer::{Aligned, Buffer};
 use crate::chat_template::ChatTemplates;
 use crate::error::LoadError;
 use crate::extent::Extent;
-use crate::file::{exists, open_regular, read_exactly};
+use crate::file::{FileIdentity, exists, open_regular, read_exactly};
 use crate::gguf::{self, GgufValue, Vocabulary};
 use crate::location::Location;
 use crate::metadata::Metadata;
@@ -98,6 +100,8 @@ struct WeightFile {
     buffer: Buffer,
     /// What to compare with later; `None` where the bytes are our own.
     opened: Option<Opened>,
+    /// Which file it is; `None` where it is none.
+    identity: Option<FileIdentity>,
 }
 
 #[derive(Debug)]
@@ -278,9 +282,51 @@ impl Checkpoint {
         self.tensors().map(|tensor| tensor.bytes().len() as u64).sum()
     }
 
+    /// Bytes of the tensors that are in mapped files, which the system may drop and read again.
+    pub fn mapped_bytes(&self) -> u64 {
+        self.tensors().filter(|tensor| tensor.is_mapped()).map(|tensor| tensor.bytes().len() as u64).sum()
+    }
+
     /// The files that hold the tensors.
     pub fn weight_files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// The same files, each with what tells it from others; none where it is no file but part of the program.
+    pub fn file_identities(&self) -> impl Iterator<Item = (&Path, Option<FileIdentity>)> {
+        self.files.iter().map(|file| (file.path.as_path(), file.identity))
+    }
+
+    /// The same model with `tensors` in the place of those that have their names. The files of both are its files.
+    pub fn with_tensors(mut self, tensors: impl IntoIterator<Item = Tensor>) -> Checkpoint {
+        for tensor in tensors {
+            if !self.files.iter().any(|file| Arc::ptr_eq(file, &tensor.0.file)) {
+                self.files.push(Arc::clone(&tensor.0.file));
+            }
+            if let Ok(at) = self.tensors.find(tensor.name())
+                && let Some(place) = self.tensors.0.get_mut(at)
+            {
+                *place = tensor;
+            }
+        }
+        self
+    }
+
+    /// The same model with every tensor that is in a mapped file copied: what happens to the files afterwards does not matter.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn into_memory(mut self) -> Result<Checkpoint, LoadError> {
+        for tensor in &mut self.tensors.0 {
+            if tensor.is_mapped() {
+                *tensor = tensor.with_rows(|row| row)?;
+            }
+        }
+        for file in self.files.iter_mut().filter(|file| matches!(file.buffer, Buffer::Mapped(_))) {
+            let (path, identity) = (file.path.clone(), file.identity);
+            *file = Arc::new(WeightFile { path, buffer: Buffer::Static(&[]), opened: None, identity });
+        }
+        Ok(self)
     }
 
     /// Reads `tokenizer.json` and `tokenizer_config.json`, or makes the tokenizer that a GGUF file describes. This is not done before: a
@@ -366,18 +412,18 @@ impl TensorFile {
         data_begin: u64,
         options: &OpenOptions,
     ) -> Result<TensorFile, LoadError> {
-        let (path_buf, length) = (path.to_owned(), metadata.len());
+        let (path_buf, length, identity) = (path.to_owned(), metadata.len(), Some(FileIdentity::of(metadata)));
         if options.mmap {
             let total = usize::try_from(length).map_err(|_| LoadError::memory(path, length))?;
             let map = Mapping::new(&file, total, path).map_err(|error| map_error(path, length, error))?;
             let opened = Opened { file, length, modified: metadata.modified().ok() };
-            let file = WeightFile { path: path_buf, buffer: Buffer::Mapped(map), opened: Some(opened) };
+            let file = WeightFile { path: path_buf, buffer: Buffer::Mapped(map), opened: Some(opened), identity };
             TensorFile::new(file, entries, data_begin)
         } else {
             let data_bytes = length.saturating_sub(data_begin);
             let data_bytes = usize::try_from(data_bytes).map_err(|_| LoadError::memory(path, length))?;
             let data = Aligned::read(path, &file, data_bytes)?;
-            let file = WeightFile { path: path_buf, buffer: Buffer::Owned(data), opened: None };
+            let file = WeightFile { path: path_buf, buffer: Buffer::Owned(data), opened: None, identity };
             TensorFile::new(file, entries, 0)
         }
     }
@@ -395,7 +441,7 @@ impl TensorFile {
             Cow::Borrowed(bytes) => (Buffer::Static(bytes), data_begin),
             Cow::Owned(_) => (Buffer::Owned(Aligned::read(path, data, data.len())?), 0),
         };
-        TensorFile::new(WeightFile { path: path.to_owned(), buffer, opened: None }, entries, data_begin)
+        TensorFile::new(WeightFile { path: path.to_owned(), buffer, opened: None, identity: None }, entries, data_begin)
     }
 
     /// The file with each tensor replaced by what `rewrite` makes of it, or left out.
@@ -434,6 +480,11 @@ impl TensorFile {
         self.tensors.0.iter()
     }
 
+    /// The error for a key that is needed and not there.
+    pub fn missing_key(&self, key: &str) -> LoadError {
+        LoadError::field(&self.file.path, key, "a key of this name", "nothing")
+    }
+
     /// The error for a tensor that is needed and not there.
     pub fn missing_tensor(&self, name: &str) -> LoadError {
         LoadError::tensor(&self.file.path, name, "a tensor of this name", "nothing")
@@ -460,9 +511,13 @@ impl Tensors {
         }
     }
 
+    /// Where the tensor of this name is, or would be.
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|tensor| tensor.name().cmp(name))
+    }
+
     fn get(&self, name: &str) -> Option<&Tensor> {
-        let found = self.0.binary_search_by(|tensor| tensor.name().cmp(name)).ok()?;
-        self.0.get(found)
+        self.0.get(self.find(name).ok()?)
     }
 }
 
@@ -511,6 +566,10 @@ impl Tensor {
         }
     }
 
+    fn is_mapped(&self) -> bool {
+        matches!((&self.0.data, &self.0.file.buffer), (Data::InPlace(_), Buffer::Mapped(_)))
+    }
+
     /// The elements of an `I64` tensor.
     ///
     /// # Errors
@@ -528,9 +587,26 @@ impl Tensor {
     /// If it has another type, or memory is short.
     pub fn to_f32(&self) -> Result<Vec<f32>, LoadError> {
         match self.dtype() {
-            TensorType::Weights(infer_kernels::DType::F32) => self.elements(f32::from_le_bytes),
+            TensorType::Weights(DType::F32) => self.elements(f32::from_le_bytes),
             other => Err(self.error("dtype F32", other)),
         }
+    }
+
+    /// The same tensor in another storage format, of which `data` are the blocks.
+    ///
+    /// # Errors
+    /// If these are not as many bytes as its shape takes, or memory is short.
+    pub fn recoded(&self, dtype: DType, data: Vec<u8>) -> Result<Tensor, LoadError> {
+        let (k, n_rows) = self.shape().split_last().map_or((1, 1), |(&k, rows)| (k, rows.iter().product::<usize>()));
+        let expected = dtype.row_bytes(k).and_then(|row| row.checked_mul(n_rows));
+        if expected != Some(data.len()) {
+            let expected = expected.map_or_else(|| "rows of whole blocks".to_owned(), |n| format!("{n} bytes of {dtype}"));
+            return Err(self.error(expected, data.len()));
+        }
+        let TensorInner { name, shape, file, .. } = &*self.0;
+        let (name, shape, file) = (name.clone(), shape.clone(), Arc::clone(file));
+        let data = Data::Copied(Aligned::of(self.file(), data)?);
+        Ok(Tensor(Arc::new(TensorInner { name, dtype: TensorType::Weights(dtype), shape, file, data })))
     }
 
     /// The same tensor with other rows: row n is row `source(n)` of this one. Memory of its own holds it.

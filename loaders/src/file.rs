@@ -5,12 +5,36 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::error::LoadError;
 
 /// The longest JSON file with settings (`config.json` and its like) that is read. The largest in use have a few hundred KB; a
 /// parsed file may take thirty times its size.
 pub(crate) const MAX_CONFIG_BYTES: u64 = 4 << 20;
+
+/// What tells a file from others, and from itself after a change, as it was when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// Bytes.
+    pub length: u64,
+    /// Nanoseconds from 1970 to the last change, where the system tells.
+    pub modified: Option<u128>,
+    /// The file's number in its file system, where it has one.
+    pub inode: Option<u64>,
+}
+
+impl FileIdentity {
+    pub(crate) fn of(metadata: &Metadata) -> FileIdentity {
+        let since_1970 = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+        #[cfg(unix)]
+        let inode = Some(std::os::unix::fs::MetadataExt::ino(metadata));
+        #[cfg(not(unix))]
+        let inode = None;
+        let modified = metadata.modified().ok().and_then(since_1970).map(|time| time.as_nanos());
+        FileIdentity { length: metadata.len(), modified, inode }
+    }
+}
 
 /// Opens a regular file for reading. Anything else is refused before it is opened: opening a FIFO waits for a writer, and a
 /// device may do anything.

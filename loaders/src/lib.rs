@@ -37,7 +37,8 @@ pub use checkpoint::{
     safetensors_in_memory,
 };
 pub use error::{Fault, LoadError};
-pub use gguf::{GGUF_ALIGNMENT, GgufHeader, GgufValue, gguf_in_memory, gguf_row_of_pairs, gguf_tensor_name};
+pub use file::FileIdentity;
+pub use gguf::{GGUF_ALIGNMENT, GgufHeader, GgufValue, gguf_in_memory, gguf_row_of_pairs, gguf_tensor_name, open_gguf_tensors};
 pub use location::{BuiltIn, Location};
 pub use metadata::Metadata;
 pub use mmap::{Anonymous, install_map_fault_handler};

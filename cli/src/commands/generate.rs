@@ -9,7 +9,7 @@ use infer::{Choice, Completion, FinishReason, GenerateOptions, Observer, Session
 use infer_engine::MemoryPlan;
 use serde_json::{Value, json};
 
-use crate::args::{EngineArgs, GenerateArgs, ModelArgs};
+use crate::args::{EngineArgs, GenerateArgs};
 use crate::budget::Needs;
 use crate::conversation::Conversation;
 use crate::progress::Progress;
@@ -37,7 +37,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     };
 
     let started = Instant::now();
-    let model = commands::open_text_model(&args.model, &args.engine, &args.speculation)?;
+    let model = commands::open_text_model(&args.model, &args.quant, &args.engine, &args.speculation)?;
     let load_time = started.elapsed();
 
     let is_conversation = conversation.is_some();
@@ -57,7 +57,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     sampling::warn_of_no_effect(&args.sampling, &sampling);
     // A prompt that may be cut need not fit whole.
     let n_wanted = if args.truncate.is_some() { ids.len().min(args.engine.prefill_chunk.get()) } else { ids.len() };
-    let plan = plan_memory(&args.model, &args.engine, args.ctx_size, &model, n_wanted)?;
+    let plan = plan_memory(&args.engine, args.ctx_size, &model, n_wanted)?;
     let (text, ids) = fit(args, is_conversation, &model, text, ids, plan.ctx_size)?;
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
@@ -179,7 +179,6 @@ pub(super) struct Plan {
 }
 
 pub(super) fn plan_memory(
-    files: &ModelArgs,
     engine: &EngineArgs,
     ctx_size: Option<usize>,
     model: &TextModel,
@@ -192,7 +191,7 @@ pub(super) fn plan_memory(
     // What drafts takes as much of the context.
     let plan = model.draft().map(plan_of).into_iter().fold(plan_of(model), MemoryPlan::and);
     let needs = Needs {
-        mapped_weights: if files.no_mmap { 0 } else { plan.weights },
+        mapped_weights: model.draft().into_iter().chain([model]).map(|model| model.checkpoint().mapped_bytes()).sum(),
         kv_per_token: plan.kv_per_token,
         scratch: plan.scratch,
     };

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::InspectArgs;
 use crate::commands;
+use crate::quantised::{self, Kept, QUANTS};
 use crate::report::{self, Failure};
 
 /// Prompt tokens read at once, for the plan: the default of `--prefill-chunk`.
@@ -17,18 +18,32 @@ const N_ROWS: usize = 512;
 
 /// Runs the command.
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let checkpoint = commands::open_checkpoint(&args.model)?;
+    let (checkpoint, kept) = open(args)?;
     let model = Model::open(&checkpoint, &ModelOptions::default())?;
     // A checkpoint may come without a tokenizer; one that is there and wrong, such as a link to nothing, is an error.
     let tokenizer = if checkpoint.has_tokenizer() { Some(checkpoint.tokenizer()?) } else { None };
     let config = model.config();
     let ctx_size = args.ctx_size.filter(|&size| size > 0).unwrap_or(config.max_seq_len);
     let plan = MemoryPlan::new(&model, &checkpoint, ctx_size, N_ROWS.min(ctx_size));
-    let facts = Facts { checkpoint: &checkpoint, model: &model, tokenizer: tokenizer.as_ref(), ctx_size, plan };
+    let facts = Facts { checkpoint: &checkpoint, model: &model, tokenizer: tokenizer.as_ref(), ctx_size, plan, kept };
     match args.json {
         true => report::print_json(&facts.to_json()),
         false => report::print(&facts.to_text(args.all)),
     }
+}
+
+/// The checkpoint, with the quantised matrices where `--quant` asks for them and an earlier start kept them; and what is kept.
+fn open(args: &InspectArgs) -> Result<(Checkpoint, Vec<Kept>), Failure> {
+    let checkpoint = commands::open_checkpoint(&args.model)?;
+    if let Some(quant) = args.quant.quant {
+        let kept = quantised::kept(&checkpoint, quant)?.filter(|_| !args.quant.no_cache);
+        let tensors = kept.as_ref().and_then(|kept| kept.tensors.clone()).unwrap_or_default();
+        return Ok((checkpoint.with_tensors(tensors), kept.into_iter().collect()));
+    }
+    // A checkpoint of integers has none, and that is no error where nobody asked.
+    let kept = QUANTS.into_iter().filter_map(|quant| quantised::kept(&checkpoint, quant).ok().flatten());
+    let kept = kept.filter(|kept| kept.tensors.is_some()).collect();
+    Ok((checkpoint, kept))
 }
 
 /// Everything that is shown.
@@ -38,6 +53,7 @@ struct Facts<'a> {
     tokenizer: Option<&'a Tokenizer>,
     ctx_size: usize,
     plan: MemoryPlan,
+    kept: Vec<Kept>,
 }
 
 impl Facts<'_> {
@@ -53,6 +69,10 @@ impl Facts<'_> {
         };
         let tokenizer =
             self.tokenizer.map(|t| json!({ "vocab_size": t.vocab_size(), "bos_id": t.bos_id(), "eos_ids": t.eos_ids() }));
+        let kept = |kept: &Kept| {
+            json!({ "quant": kept.quant.name, "path": kept.path.display().to_string(), "bytes": kept.n_bytes,
+                    "kept": kept.tensors.is_some() })
+        };
         json!({
             "path": self.checkpoint.path().display().to_string(),
             "files": self.checkpoint.weight_files().map(|file| file.display().to_string()).collect::<Vec<_>>(),
@@ -71,6 +91,7 @@ impl Facts<'_> {
             "rope_theta": config.rope.theta,
             "sliding_window": config.windows.iter().flatten().next(),
             "tied_embeddings": self.is_tied(),
+            "quantised": self.kept.iter().map(kept).collect::<Vec<_>>(),
             "tokenizer": tokenizer,
             "memory": {
                 "ctx_size": self.ctx_size,
@@ -101,6 +122,11 @@ impl Facts<'_> {
         line("vocabulary", format!("{} tokens, output {head}", config.vocab_size));
         line("tokenizer", self.tokenizer.map_or("none".to_string(), describe_tokenizer));
         line("dtypes", self.dtypes());
+        for Kept { quant, path, n_bytes, tensors } in &self.kept {
+            let (size, path) = (report::bytes(*n_bytes), path.display());
+            let state = if tensors.is_some() { format!("{size} kept in {path}") } else { format!("not yet: {size} for {path}") };
+            line("quantised", format!("{}, {state}", quant.name));
+        }
         text.push_str(&format!("\nmemory for a context of {} tokens (-c)\n", self.ctx_size));
         let weights = if self.checkpoint.is_built_in() { "part of the program" } else { "mapped from the file" };
         let kv = format!("{} for each token", report::bytes(self.plan.kv_per_token));

@@ -15,11 +15,14 @@ mod sampling;
 mod score;
 mod tokenize;
 
+use std::num::NonZeroUsize;
+
 use infer::TextModel;
 use infer_engine::{Model, ModelOptions, Speculation};
 use infer_loaders::{ChatTemplates, Checkpoint, Location, OpenOptions, Tokenizer};
 
-use crate::args::{Cli, Command, EngineArgs, ModelArgs, SpeculationArgs};
+use crate::args::{Cli, Command, EngineArgs, ModelArgs, QuantArgs, SpeculationArgs};
+use crate::quantised::{self, quantised};
 use crate::report::{self, Failure, STATUS_RESOURCES};
 use crate::resources::{self, Memory};
 use crate::scan;
@@ -74,20 +77,38 @@ fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint, Failure> {
     })
 }
 
+/// Opens the checkpoint that `--model` names, its matrices quantised where `--quant` asks for it.
+fn open_weights(args: &ModelArgs, quant: &QuantArgs, n_threads: NonZeroUsize) -> Result<Checkpoint, Failure> {
+    let Some(kind) = quant.quant else { return open_checkpoint(args) };
+    // Of the original little is left: reading it whole into memory would be for nothing.
+    let checkpoint = open_checkpoint(&ModelArgs { no_mmap: false, ..args.clone() })?;
+    let options = quantised::Options { quant: kind, is_cached: !quant.no_cache, mmap: !args.no_mmap, n_threads: n_threads.get() };
+    quantised(checkpoint, &options)
+}
+
 /// Opens the model that `--model` names, with its weights and tokenizer, and the one that `--draft` names to draft for it.
-fn open_text_model(files: &ModelArgs, engine: &EngineArgs, speculation: &SpeculationArgs) -> Result<TextModel, Failure> {
+///
+/// `--quant` is for the model alone: what drafts stays as it is.
+fn open_text_model(
+    files: &ModelArgs,
+    quant: &QuantArgs,
+    engine: &EngineArgs,
+    speculation: &SpeculationArgs,
+) -> Result<TextModel, Failure> {
     let options = model_options(engine);
-    let open = |files: &ModelArgs| {
-        let checkpoint = open_checkpoint(files)?;
+    let open = |checkpoint: Checkpoint| {
         check_tensors(engine, &checkpoint)?;
         let model = TextModel::new(checkpoint, &options)?;
         print_warnings(model.checkpoint(), model.model());
         Ok::<TextModel, Failure>(model)
     };
-    let mut model = open(files)?;
+    let mut model = open(open_weights(files, quant, options.threads)?)?;
     match &speculation.draft {
         Some(_) if speculation.speculate == Speculation::Off => report::warn("--draft: no effect with --speculate off"),
-        Some(path) => model.set_draft(open(&ModelArgs { model: Some(path.clone()), no_mmap: files.no_mmap })?)?,
+        Some(path) => {
+            let draft = open_checkpoint(&ModelArgs { model: Some(path.clone()), ..files.clone() })?;
+            model.set_draft(open(draft)?)?;
+        }
         None => {}
     }
     Ok(model)

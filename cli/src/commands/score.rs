@@ -22,15 +22,16 @@ pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
         Some(_) => String::new(),
         None => prompt::read("--prompt", args.prompt.as_deref(), args.prompt_file.as_deref())?,
     };
-    let checkpoint = commands::open_checkpoint(&args.model)?;
+    let options = commands::model_options(&args.engine);
+    let checkpoint = commands::open_weights(&args.model, &args.quant, options.threads)?;
     commands::check_tensors(&args.engine, &checkpoint)?;
-    let model = TextModel::new(checkpoint, &commands::model_options(&args.engine))?;
+    let model = TextModel::new(checkpoint, &options)?;
     commands::print_warnings(model.checkpoint(), model.model());
     let ids = if questions.is_some() { Vec::new() } else { model.tokenize(&text)? };
     // The rows of the largest pass; the text itself may be longer than the context.
     let most = args.ctx_size.filter(|&n| n > 0).unwrap_or(model.model().config().max_seq_len);
     let n_rows = if questions.is_some() { args.engine.prefill_chunk.get() } else { ids.len() };
-    let plan = generate::plan_memory(&args.model, &args.engine, args.ctx_size, &model, n_rows.min(most.saturating_sub(1)))?;
+    let plan = generate::plan_memory(&args.engine, args.ctx_size, &model, n_rows.min(most.saturating_sub(1)))?;
     if let Some(questions) = questions {
         return choose(args, &model, &questions, plan.ctx_size);
     }

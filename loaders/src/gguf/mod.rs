@@ -11,6 +11,7 @@ mod vocabulary;
 mod writer;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -90,6 +91,19 @@ pub fn gguf_in_memory(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, LoadErr
     let entries = translated(path, tensors)?;
     let file = TensorFile::in_memory(path, Cow::Owned(bytes), entries, data_begin)?;
     assemble(path, values, vec![file])
+}
+
+/// Opens one GGUF file for its tensors alone, as they lie, under Hugging Face's names; with the keys whose values are texts.
+///
+/// # Errors
+/// Those of [`crate::open`] that concern the file and its header.
+pub fn open_gguf_tensors(path: &Path, options: &OpenOptions) -> Result<(BTreeMap<String, String>, TensorFile), LoadError> {
+    let (values, file) = open_one(path, options)?;
+    let text = |(key, value)| match value {
+        Value::Text(text) => Some((key, text)),
+        _ => None,
+    };
+    Ok((values.into_iter().filter_map(text).collect(), file))
 }
 
 fn open_one(path: &Path, options: &OpenOptions) -> Result<(Values, TensorFile), LoadError> {

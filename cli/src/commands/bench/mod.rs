@@ -43,7 +43,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let Some(longest) = tests.iter().map(Test::end).max() else {
         return Err(Failure::input("--n-prompt, --n-gen: expected some tokens to read or to generate, found 0 in all"));
     };
-    let checkpoint = commands::open_checkpoint(&args.model)?;
+    let checkpoint = commands::open_weights(&args.model, &args.quant, resources::threads(None))?;
     let mut threads: Vec<Option<NonZeroUsize>> = Series::concat(&args.threads).into_iter().map(NonZeroUsize::new).collect();
     if threads.is_empty() {
         threads.push(None);
@@ -170,8 +170,7 @@ fn require_memory(
 ) -> Result<(), Failure> {
     let most_rows = args.prefill_chunk.get().min(longest);
     let plan = MemoryPlan::new(model, checkpoint, longest, most_rows);
-    let mapped_weights = if args.model.no_mmap { 0 } else { plan.weights };
-    let needs = Needs { mapped_weights, kv_per_token: plan.kv_per_token, scratch: plan.scratch };
+    let needs = Needs { mapped_weights: checkpoint.mapped_bytes(), kv_per_token: plan.kv_per_token, scratch: plan.scratch };
     let memory = Memory::now();
     needs.warn_of_paging(&memory);
     needs.require(longest, &memory)?;

@@ -34,8 +34,8 @@ pub fn run(args: &ChatArgs) -> Result<(), Failure> {
         conversation.set_system(system);
     }
     let templates = commands::open_chat_templates(&args.model)?;
-    let model = commands::open_text_model(&args.model, &args.engine, &args.speculation)?;
-    let plan = generate::plan_memory(&args.model, &args.engine, args.ctx_size, &model, args.engine.prefill_chunk.get())?;
+    let model = commands::open_text_model(&args.model, &args.quant, &args.engine, &args.speculation)?;
+    let plan = generate::plan_memory(&args.engine, args.ctx_size, &model, args.engine.prefill_chunk.get())?;
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
         ctx_size: Some(plan.ctx_size),

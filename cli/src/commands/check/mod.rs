@@ -34,9 +34,10 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
 
 /// Opens checkpoint and model as the flags say.
 fn open(args: &CheckArgs) -> Result<(Checkpoint, Model), Failure> {
-    let checkpoint = commands::open_checkpoint(&args.model)?;
+    let options = commands::model_options(&args.engine);
+    let checkpoint = commands::open_weights(&args.model, &args.quant, options.threads)?;
     commands::check_tensors(&args.engine, &checkpoint)?;
-    let model = Model::open(&checkpoint, &commands::model_options(&args.engine))?;
+    let model = Model::open(&checkpoint, &options)?;
     commands::print_warnings(&checkpoint, &model);
     Ok((checkpoint, model))
 }
@@ -52,8 +53,11 @@ fn for_each_row(
     let n_rows = args.engine.prefill_chunk.get().min((MAX_LOGITS / size_of::<f32>() / vocab_size).max(1)).min(ids.len());
     let plan = MemoryPlan::new(model, checkpoint, ids.len(), n_rows);
     let logits = (n_rows * vocab_size * size_of::<f32>()) as u64;
-    let needs =
-        Needs { mapped_weights: plan.weights, kv_per_token: plan.kv_per_token, scratch: plan.scratch.saturating_add(logits) };
+    let needs = Needs {
+        mapped_weights: checkpoint.mapped_bytes(),
+        kv_per_token: plan.kv_per_token,
+        scratch: plan.scratch.saturating_add(logits),
+    };
     needs.require(ids.len(), &Memory::now())?;
 
     let (mut cache, mut state, mut batch) = (model.new_cache(), model.new_state(), Batch::new());

@@ -5,7 +5,7 @@
 use infer_engine::{Config, RopeScaling};
 use infer_loaders::{Checkpoint, GgufHeader, GgufValue};
 
-use super::mix::FileType;
+use crate::quantised::mix::FileType;
 use crate::report::Failure;
 
 /// GGUF's names of architectures, by the names that this program has for them. Mistral's files say `llama`, whose layout they have.

@@ -3,24 +3,22 @@
 //! The file is what llama.cpp's converter and `llama-quantize` together would make of the checkpoint, and loads there: keys, tokenizer, order of
 //! rows, mix of formats. Weights stream from the map through the encoders to the file. Not here: how good the file is (`infer check --against`).
 
-mod encode;
 mod keys;
-mod mix;
 
 use std::path::Path;
 
 use infer_engine::{Config, Model};
 use infer_kernels::DType;
-use infer_loaders::{Checkpoint, GGUF_ALIGNMENT, GgufHeader, GgufValue, Tensor, gguf_tensor_name};
+use infer_loaders::{Checkpoint, GGUF_ALIGNMENT, GgufHeader, GgufValue, gguf_tensor_name};
 
 use crate::args::QuantizeArgs;
 use crate::commands;
 use crate::output_file::{OutputFile, is_same_file};
 use crate::progress::Progress;
+use crate::quantised::encode::{self, Source};
+use crate::quantised::mix::{self, FileType};
 use crate::report::{self, Failure};
 use crate::resources;
-use encode::Source;
-pub use mix::{FILE_TYPES, FileType};
 
 /// A tensor of the file.
 struct Part<'c> {
@@ -62,7 +60,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
     let mut progress = Progress::of_bytes("quantising");
     let mut done = 0;
     for (part, n_bytes) in parts.iter().zip(n_bytes) {
-        let mut take = |bytes: &[u8]| {
+        let mut take = |bytes: &[u8]| -> Result<(), Failure> {
             output.write(bytes)?;
             done += bytes.len() as u64;
             progress
@@ -162,11 +160,4 @@ fn summary(args: &QuantizeArgs, checkpoint: &Checkpoint, parts: &[Part], total: 
         8.0 * total as f64 / n_weights.max(1) as f64,
         formats.join(", ")
     )
-}
-
-/// The error for a weight that a format cannot hold.
-fn unfit(tensor: &Tensor, dtype: DType, index: usize, value: f32) -> Failure {
-    let row = tensor.shape().last().copied().unwrap_or(1).max(1);
-    let at = if tensor.shape().len() > 1 { format!("[{}, {}]", index / row, index % row) } else { format!("[{index}]") };
-    tensor.error(format_args!("numbers that {dtype} can say"), format_args!("{value} at {at}")).into()
 }

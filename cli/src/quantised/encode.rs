@@ -3,17 +3,17 @@
 //! Not here: the formats (`infer_kernels`) and the file. Nothing depends on which thread encodes which rows.
 
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use infer_kernels::{DType, decode, encode};
 use infer_loaders::{Tensor, TensorType, gguf_row_of_pairs};
 
-use super::unfit;
 use crate::report::Failure;
 
 /// Weights that one thread takes at a time.
-const PART: usize = 1 << 16;
+const PART: usize = 1 << 14;
 /// Parts for each thread before what they made is written.
-const PARTS_PER_THREAD: usize = 16;
+const PARTS_PER_THREAD: usize = 64;
 
 /// Where a tensor's weights come from.
 pub enum Source<'c> {
@@ -54,12 +54,12 @@ impl<'c> Source<'c> {
 ///
 /// # Errors
 /// If a weight is none that the format can say, and those of `take`.
-pub fn each_batch(
+pub fn each_batch<E: From<Failure>>(
     source: &Source<'_>,
     to: DType,
     n_threads: usize,
-    take: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let (tensor, dtype, n, k, pairs_of) = match *source {
         Source::Values(values) => return take(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()),
         Source::Tensor { tensor, dtype, n, k, pairs_of } => (tensor, dtype, n, k, pairs_of),
@@ -104,17 +104,23 @@ pub fn each_batch(
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..n_threads {
-                scope.spawn(work);
-            }
+            // A thread that cannot be had is missed by nobody: the others take its parts.
+            let _started: Vec<_> = (1..n_threads).filter_map(|_| Builder::new().spawn_scoped(scope, work).ok()).collect();
             work();
         });
         if let Some((index, value)) = wrong.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(unfit(tensor, to, index, value));
+            return Err(unfit(tensor, to, index, value).into());
         }
         take(batch_of(&buffer, n_rows * to_bytes))?;
     }
     Ok(())
+}
+
+/// The error for a weight that a format cannot hold.
+fn unfit(tensor: &Tensor, dtype: DType, index: usize, value: f32) -> Failure {
+    let row = tensor.shape().last().copied().unwrap_or(1).max(1);
+    let at = if tensor.shape().len() > 1 { format!("[{}, {}]", index / row, index % row) } else { format!("[{index}]") };
+    tensor.error(format_args!("numbers that {dtype} can say"), format_args!("{value} at {at}")).into()
 }
 
 fn batch_of(buffer: &[u8], n_bytes: usize) -> &[u8] {
