@@ -24,17 +24,23 @@ const PANEL_ROWS: usize = 16;
 /// Activation rows of a tile: with two accumulators each they leave registers to spare.
 pub(super) const NR: usize = 12;
 
+/// Activation rows left over from which on a tile is faster, most of it done before, than as few rows.
+const MIN_ROWS_OF_LAST_TILE: usize = 5;
+
 /// Lines of a group of a panel: codes, scales, minima.
+#[inline(always)]
 const fn group_lines<B: Scales>() -> usize {
     B::GROUP / 4 + 1 + B::HAS_MINIMA as usize
 }
 
 /// Numbers of 32 bits of a group of a packed tile.
+#[inline(always)]
 const fn packed_len<B: Scales>() -> usize {
     NR * (2 + B::GROUP / 4)
 }
 
 /// Where each chain's groups begin, if groups lie chain after chain.
+#[inline(always)]
 fn chain_starts(n_groups: usize) -> [usize; CHAINS] {
     let mut starts = [0; CHAINS];
     for c in 1..CHAINS {
@@ -43,31 +49,39 @@ fn chain_starts(n_groups: usize) -> [usize; CHAINS] {
     starts
 }
 
+/// Where group `g` lies among the groups.
+#[inline(always)]
+fn place(starts: &[usize; CHAINS], g: usize) -> usize {
+    starts[g % CHAINS] + g / CHAINS
+}
+
 /// `out = x · wᵀ` of as many rows of activations as are whole tiles; returns their number, or none for want of scratch.
 ///
 /// # Safety
 /// As [`super::vnni::matmul`].
 #[inline(always)]
 pub(super) unsafe fn matmul<B: Quads>(w: &[B], x: Int8Rows<'_>, k: usize, out: &mut MatMut<'_>, scratch: &mut [Line]) -> usize {
-    let (n, n_groups) = (out.cols(), k / B::GROUP);
+    let (m, n, n_groups) = (out.rows(), out.cols(), k / B::GROUP);
     let panel_lines = n_groups * group_lines::<B>();
     let packed_lines = (n_groups * packed_len::<B>()).div_ceil(16);
-    if scratch.len() < packed_lines + panel_lines {
+    if m < NR || scratch.len() < packed_lines + panel_lines {
         return 0;
     }
     let (packed, panels) = scratch.split_at_mut(packed_lines);
     let rows_at_once = panels.len() / panel_lines * PANEL_ROWS;
-    let n_done = out.rows() / NR * NR;
+    let n_done = if m % NR < MIN_ROWS_OF_LAST_TILE { m / NR * NR } else { m };
     for first in (0..n).step_by(rows_at_once) {
-        let rows = || (first..n.min(first + rows_at_once)).step_by(PANEL_ROWS);
+        let rows = (first..n.min(first + rows_at_once)).step_by(PANEL_ROWS);
         // SAFETY: the rows exist, and panels and tiles have the lines of k elements; the features are the caller's.
         unsafe {
-            for (r, panel) in rows().zip(panels.chunks_exact_mut(panel_lines)) {
+            for (r, panel) in rows.clone().zip(panels.chunks_exact_mut(panel_lines)) {
                 unpack(w, k, r, n, panel);
             }
             for t in (0..n_done).step_by(NR) {
+                // The last tile has rows of the one before again, to the same bits.
+                let t = t.min(m - NR);
                 pack::<B>(x, k, t, packed);
-                for (r, panel) in rows().zip(panels.chunks_exact(panel_lines)) {
+                for (r, panel) in rows.clone().zip(panels.chunks_exact(panel_lines)) {
                     tile::<B>(panel, packed, n_groups, t, r, out);
                 }
             }
@@ -83,39 +97,43 @@ pub(super) unsafe fn matmul<B: Quads>(w: &[B], x: Int8Rows<'_>, k: usize, out: &
 #[inline(always)]
 unsafe fn unpack<B: Quads>(w: &[B], k: usize, r: usize, n: usize, panel: &mut [Line]) {
     let (n_groups, row_len, per_block) = (k / B::GROUP, k / B::LEN, B::LEN / INT8_BLOCK);
-    let starts = chain_starts(n_groups);
-    let line = |g: usize| (starts[g % CHAINS] + g / CHAINS) * group_lines::<B>();
-    let mut rows = [0; PANEL_ROWS];
-    for i in 0..PANEL_ROWS {
-        rows[i] = (r + i).min(n - 1) * row_len;
-    }
+    debug_assert!(panel.len() >= n_groups * group_lines::<B>());
+    let (starts, panel) = (chain_starts(n_groups), panel.as_mut_ptr());
+    let mut room = [const { core::mem::MaybeUninit::uninit() }; CHAINS];
     // SAFETY: the blocks exist; the lines written are those of the k elements; the features are the caller's.
     unsafe {
-        for i in 0..k / INT8_BLOCK {
-            for half in 0..2 {
+        for half in 0..2 {
+            let mut rows = [w.as_ptr(); 8];
+            for (j, row) in rows.iter_mut().enumerate() {
+                *row = w.as_ptr().add((r + 8 * half + j).min(n - 1) * row_len);
+            }
+            for i in 0..k / INT8_BLOCK {
                 let mut v = [_mm256_setzero_si256(); 8];
                 for j in 0..8 {
-                    v[j] = unsigned::<B>(w.get_unchecked(rows[8 * half + j] + i / per_block).codes(i % per_block));
+                    v[j] = unsigned::<B>((*rows[j].add(i / per_block)).codes(i % per_block));
                 }
-                for (d, v) in transposed(&v).into_iter().enumerate() {
-                    let g = (i * INT8_BLOCK + 4 * d) / B::GROUP;
-                    let to = &mut panel[line(g) + d % (B::GROUP / 4)].0[8 * half..];
-                    _mm256_storeu_si256(to.as_mut_ptr().cast(), v);
+                let v = transposed(&v);
+                for part in 0..INT8_BLOCK / B::GROUP {
+                    let to = panel.add(place(&starts, i * INT8_BLOCK / B::GROUP + part) * group_lines::<B>());
+                    for d in 0..B::GROUP / 4 {
+                        let to = to.add(d).cast::<__m256i>().add(half);
+                        _mm256_store_si256(to, v[part * B::GROUP / 4 + d]);
+                    }
                 }
             }
         }
-        let mut room = [const { core::mem::MaybeUninit::uninit() }; CHAINS];
-        for (r, row) in rows.into_iter().enumerate() {
+        for i in 0..PANEL_ROWS {
+            let row = (r + i).min(n - 1) * row_len;
             for first in (0..n_groups).step_by(CHAINS) {
                 let (scales, minima) = B::scales(sixteen_groups(w, row + first * B::GROUP / B::LEN, &mut room));
                 let (mut s, mut m) = (Line([0; 16]), Line([0; 16]));
                 _mm512_store_ps(s.0.as_mut_ptr().cast(), scales);
                 _mm512_store_ps(m.0.as_mut_ptr().cast(), minima);
                 for j in 0..CHAINS.min(n_groups - first) {
-                    let at = line(first + j) + B::GROUP / 4;
-                    panel[at].0[r] = s.0[j];
+                    let to = panel.add(place(&starts, first + j) * group_lines::<B>() + B::GROUP / 4).cast::<i32>().add(i);
+                    *to = s.0[j];
                     if B::HAS_MINIMA {
-                        panel[at + 1].0[r] = m.0[j];
+                        *to.add(PANEL_ROWS) = m.0[j];
                     }
                 }
             }
@@ -161,39 +179,42 @@ unsafe fn transposed(v: &[__m256i; 8]) -> [__m256i; 8] {
 #[inline(always)]
 unsafe fn pack<B: Scales>(x: Int8Rows<'_>, k: usize, t: usize, to: &mut [Line]) {
     let (n_groups, n_blocks) = (k / B::GROUP, k / INT8_BLOCK);
-    let starts = chain_starts(n_groups);
-    let to = to.as_mut_ptr().cast::<i32>();
-    // SAFETY: what is read is of the rows, or masked out; what is written is of the tile.
-    unsafe {
-        for first in (0..n_groups).step_by(4) {
-            let n = 4.min(n_groups - first);
-            let mask = (0xf_u8) >> (4 - n);
-            for b in (0..NR).step_by(4) {
-                let (mut begin, mut scales) = ([_mm_setzero_si128(); 4], [_mm_setzero_si128(); 4]);
+    debug_assert!(16 * to.len() >= n_groups * packed_len::<B>());
+    let (starts, to) = (chain_starts(n_groups), to.as_mut_ptr().cast::<i32>());
+    for b in (0..NR).step_by(4) {
+        let first_row = t + b;
+        // SAFETY: what is read is of the rows, or masked out; what is written is of the tile.
+        unsafe {
+            let (q, scales) = (x.q.as_ptr().add(first_row * k), x.scales.as_ptr().add(first_row * n_blocks).cast::<i32>());
+            let begin = match (B::HAS_MINIMA, B::GROUP) {
+                (true, _) => x.offsets.as_ptr().add(first_row * n_blocks).cast(),
+                (_, 16) => x.half_starts.as_ptr().add(first_row * n_groups),
+                _ => x.starts.as_ptr().add(first_row * n_blocks),
+            };
+            for first in (0..n_groups).step_by(4) {
+                let n = 4.min(n_groups - first);
+                let mask = 0xf_u8 >> (4 - n);
+                let (mut begins, mut scale) = ([_mm_setzero_si128(); 4], [_mm_setzero_si128(); 4]);
                 for j in 0..4 {
-                    let row = t + b + j;
-                    let at = row * n_blocks + first * B::GROUP / INT8_BLOCK;
-                    begin[j] = match (B::HAS_MINIMA, B::GROUP) {
-                        (true, _) => _mm_maskz_loadu_epi32(mask, x.offsets.as_ptr().add(at).cast()),
-                        (_, 16) => _mm_maskz_loadu_epi32(mask, x.half_starts.as_ptr().add(row * n_groups + first)),
-                        _ => _mm_maskz_loadu_epi32(mask, x.starts.as_ptr().add(at)),
-                    };
-                    scales[j] = _mm_maskz_loadu_epi32(if B::GROUP == 16 { 3 } else { mask }, x.scales.as_ptr().add(at).cast());
+                    begins[j] = _mm_maskz_loadu_epi32(mask, begin.add(j * n_groups + first));
                     if B::GROUP == 16 {
                         // Two groups share a scale.
-                        scales[j] = _mm_unpacklo_epi32(scales[j], scales[j]);
+                        let two = _mm_loadl_epi64(scales.add(j * n_blocks + first / 2).cast());
+                        scale[j] = _mm_unpacklo_epi32(two, two);
+                    } else {
+                        scale[j] = _mm_maskz_loadu_epi32(mask, scales.add(j * n_blocks + first));
                     }
                 }
-                let (begin, scales) = (transposed_4(begin), transposed_4(scales));
+                let (begins, scale) = (transposed_4(begins), transposed_4(scale));
                 for i in 0..n {
                     let g = first + i;
-                    let to = to.add((starts[g % CHAINS] + g / CHAINS) * packed_len::<B>() + b);
-                    _mm_storeu_si128(to.cast(), begin[i]);
-                    _mm_storeu_si128(to.add(NR).cast(), scales[i]);
+                    let to = to.add(place(&starts, g) * packed_len::<B>() + b);
+                    _mm_storeu_si128(to.cast(), begins[i]);
+                    _mm_storeu_si128(to.add(NR).cast(), scale[i]);
                     for part in 0..B::GROUP / 16 {
                         let mut v = [_mm_setzero_si128(); 4];
                         for j in 0..4 {
-                            v[j] = _mm_loadu_si128(x.q.as_ptr().add((t + b + j) * k + g * B::GROUP + 16 * part).cast());
+                            v[j] = _mm_loadu_si128(q.add(j * k + g * B::GROUP + 16 * part).cast());
                         }
                         for (d, v) in transposed_4(v).into_iter().enumerate() {
                             _mm_storeu_si128(to.add((2 + 4 * part + d) * NR).cast(), v);

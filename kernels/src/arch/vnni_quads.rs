@@ -4,7 +4,7 @@
 
 use core::arch::x86_64::*;
 
-use super::vnni_scales::{Scales, index, window};
+use super::vnni_scales::{Scales, index, windows};
 use crate::block::{Iq4Nl, NON_LINEAR, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 
 /// Four vectors, each with 16 bytes of four groups, and four with their other 16 bytes, where a group has as many.
@@ -28,6 +28,7 @@ pub(super) unsafe trait Quads: Scales {
 }
 
 /// Which group quarter `l` of vector `j` belongs to.
+#[inline(always)]
 pub(super) const fn group<B: Quads>(j: usize, l: usize) -> usize {
     if B::INTERLEAVED { j / 2 * 8 + 2 * l + j % 2 } else { 4 * j + l }
 }
@@ -100,15 +101,16 @@ macro_rules! of_halves {
             #[inline(always)]
             unsafe fn quads(p: *const Self) -> Halves {
                 const STRIDE: usize = size_of::<$block>();
+                const WINDOWS: [[usize; 2]; 4] = windows(STRIDE);
                 const fn at(j: usize) -> [u16; 32] {
-                    words(STRIDE, j, $offset, window(STRIDE, j))
+                    words(STRIDE, j, $offset, WINDOWS[j])
                 }
                 const AT: [[u16; 32]; 4] = [at(0), at(1), at(2), at(3)];
                 // SAFETY: the trait's contract.
                 unsafe {
                     let mut quads = [[_mm512_setzero_si512(); 2]; 4];
                     for (j, quad) in quads.iter_mut().enumerate() {
-                        let $halves = nibbles(gather(p.cast(), &AT[j], window(STRIDE, j)));
+                        let $halves = nibbles(gather(p.cast(), &AT[j], WINDOWS[j]));
                         let $p = p.add(4 * j);
                         *quad = $codes;
                     }

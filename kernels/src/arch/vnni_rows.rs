@@ -23,6 +23,7 @@ const MAX_ROWS: usize = 4;
 const PREFETCH_BYTES: usize = 4096;
 
 /// Lines of 16 groups of a packed row: the bytes, the scales, and where their sums begin or, with minima, what those are multiplied by.
+#[inline(always)]
 const fn lines_of_step<B: Quads>() -> usize {
     B::GROUP / 4 + 2
 }
@@ -73,10 +74,11 @@ fn pack<B: Quads>(x: Int8Rows<'_>, k: usize, t: usize, to: &mut [Line]) {
             let (j, h) = (i / (B::GROUP / 16), i % (B::GROUP / 16));
             for (l, to) in line.0.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                 let g = s * CHAINS + group::<B>(j, l);
-                let at = t * k + g * B::GROUP + 16 * h;
-                let from = if g < n_groups { x.q[at..].as_chunks::<4>().0 } else { &[[0; 4]; 4] };
-                for (to, from) in to.iter_mut().zip(from) {
-                    *to = i32::from_ne_bytes(from.map(|x| x as u8));
+                *to = [0; 4];
+                if g < n_groups {
+                    let from = &x.q[t * k + g * B::GROUP + 16 * h..][..16];
+                    // SAFETY: the load is of the slice's 16 bytes.
+                    *to = unsafe { from.as_ptr().cast::<[i32; 4]>().read_unaligned() };
                 }
             }
         }
@@ -112,7 +114,7 @@ unsafe fn rows<B: Quads, const NR: usize, const PREFETCH: bool>(
         // SAFETY: the row exists; the features are the caller's.
         let sums = unsafe { dot::<B, NR, PREFETCH>(w, r * row_len, packed, k) };
         for (b, sum) in sums.into_iter().enumerate() {
-            out.row_mut(t + b)[r] = sum;
+            out.set(t + b, r, sum);
         }
     }
 }

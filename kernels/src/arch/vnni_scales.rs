@@ -19,14 +19,20 @@ pub(super) unsafe trait Scales: Codes {
     unsafe fn scales(p: *const Self) -> (__m512, __m512);
 }
 
-/// Two places from which 64 bytes each have what the j-th four of 16 blocks begin with, as much as fits. Neighbours share places where they
-/// can, so that few loads cross a line of the cache.
-pub(super) const fn window(stride: usize, j: usize) -> [usize; 2] {
-    let (start, end) = (4 * stride * j, 4 * stride * (j + 1));
-    let line = start / 64 * 64;
-    let a = if line + 128 >= end { line } else { start };
-    let last = 16 * stride - 64;
-    [a, if a + 64 < last { a + 64 } else { last }]
+/// Of each four of 16 blocks of `stride` bytes, two places from which 64 bytes each have what they begin with, as much as fits. Neighbours
+/// share places where they can, so that few loads cross a line of the cache.
+pub(super) const fn windows(stride: usize) -> [[usize; 2]; 4] {
+    let mut windows = [[0; 2]; 4];
+    let mut j = 0;
+    while j < 4 {
+        let (start, end) = (4 * stride * j, 4 * stride * (j + 1));
+        let line = start / 64 * 64;
+        let a = if line + 128 >= end { line } else { start };
+        let last = 16 * stride - 64;
+        windows[j] = [a, if a + 64 < last { a + 64 } else { last }];
+        j += 1;
+    }
+    windows
 }
 
 /// The word at `byte`, as the index that picks it from loads of 64 bytes at `a` and at `b`.
@@ -34,39 +40,68 @@ pub(super) const fn index(byte: usize, [a, b]: [usize; 2]) -> u16 {
     (if byte >= a && byte + 2 <= a + 64 { (byte - a) / 2 } else { 32 + (byte - b) / 2 }) as u16
 }
 
-/// The f16 at `offset` bytes in each of 16 blocks.
-///
-/// # Safety
-/// - 16 blocks at `p` are readable.
-/// - `offset` is 0 or 2.
-/// - The CPU has AVX-512 F and BW, and F16C.
-#[inline(always)]
-unsafe fn halves<B: Block>(p: *const B, offset: usize) -> __m512 {
-    // SAFETY: the caller's contract; windows lie within 16 blocks.
-    unsafe {
-        let mut words = _mm512_setzero_si512();
-        for j in 0..4 {
-            let at = const { scale_words::<B>() };
-            let at = _mm512_loadu_si512(at[offset / 2][j].as_ptr().cast());
-            let [a, b] = window(size_of::<B>(), j);
-            let (a, b) = (_mm512_loadu_si512(p.cast::<u8>().add(a).cast()), _mm512_loadu_si512(p.cast::<u8>().add(b).cast()));
-            words = _mm512_or_si512(words, _mm512_maskz_permutex2var_epi16(0xf << (4 * j), a, at, b));
+/// Where loads of twice 64 bytes find an f16 of each of 16 blocks.
+struct Finder {
+    /// Of each pair of loads, the two places.
+    places: [[usize; 2]; 4],
+    /// The lanes that the pair has.
+    lanes: [u16; 4],
+    /// Each lane's word; of lanes that the pair has not, any.
+    words: [[u16; 32]; 4],
+}
+
+impl Finder {
+    /// Of the f16 at `offset` bytes of a block.
+    const fn new<B: Block>(offset: usize) -> Finder {
+        let stride = size_of::<B>();
+        let mut finder = Finder { places: windows(stride), lanes: [0xf, 0xf0, 0xf00, 0xf000], words: [[0; 32]; 4] };
+        if stride <= 24 {
+            // Three pairs of neighbours have all.
+            let last = 16 * stride - 64;
+            finder.places = [[0, 64], [128, 192], [if last < 256 { last } else { 256 }, last], [0, 64]];
+            finder.lanes = [0; 4];
         }
-        _mm512_cvtph_ps(_mm512_castsi512_si256(words))
+        let mut g = 0;
+        while g < 16 {
+            let byte = g * stride + offset;
+            if stride <= 24 {
+                finder.lanes[byte / 128] |= 1 << g;
+            }
+            let mut j = 0;
+            while j < 4 {
+                if finder.lanes[j] & 1 << g != 0 {
+                    finder.words[j][g] = index(byte, finder.places[j]);
+                }
+                j += 1;
+            }
+            g += 1;
+        }
+        finder
     }
 }
 
-/// Where the f16 at 0 and at 2 bytes of each four blocks are in their windows, again and again.
-const fn scale_words<B: Block>() -> [[[u16; 32]; 4]; 2] {
-    let mut at = [[[0; 32]; 4]; 2];
-    let mut i = 0;
-    while i < 256 {
-        let (which, j, lane) = (i / 128, i / 32 % 4, i % 32);
-        let stride = size_of::<B>();
-        at[which][j][lane] = index((4 * j + lane % 4) * stride + 2 * which, window(stride, j));
-        i += 1;
+/// The f16 at `OFFSET` bytes in each of 16 blocks.
+///
+/// # Safety
+/// - 16 blocks at `p` are readable.
+/// - `OFFSET` is 0 or 2.
+/// - The CPU has AVX-512 F and BW, and F16C.
+#[inline(always)]
+unsafe fn halves<B: Block, const OFFSET: usize>(p: *const B) -> __m512 {
+    // SAFETY: the caller's contract; places lie within 16 blocks.
+    unsafe {
+        let Finder { places, lanes, words } = const { &Finder::new::<B>(OFFSET) };
+        let mut found = _mm512_setzero_si512();
+        for j in 0..4 {
+            if lanes[j] != 0 {
+                let [a, b] = places[j];
+                let (a, b) = (_mm512_loadu_si512(p.cast::<u8>().add(a).cast()), _mm512_loadu_si512(p.cast::<u8>().add(b).cast()));
+                let at = _mm512_loadu_si512(words[j].as_ptr().cast());
+                found = _mm512_or_si512(found, _mm512_maskz_permutex2var_epi16(u32::from(lanes[j]), a, at, b));
+            }
+        }
+        _mm512_cvtph_ps(_mm512_castsi512_si256(found))
     }
-    at
 }
 
 /// An f16 in all lanes.
@@ -116,33 +151,45 @@ unsafe fn join(low: __m256, high: __m256) -> __m512 {
 
 /// Implements [`Scales`] for formats of one scale, with or without a minimum that is added.
 macro_rules! plain {
-    ($($block:ty, minimum $minimum:expr;)*) => {$(
+    ($($block:ty, minimum $minimum:ident;)*) => {$(
         // SAFETY: the intrinsics need what the trait asks of the caller.
         unsafe impl Scales for $block {
             #[inline(always)]
             unsafe fn scales(p: *const Self) -> (__m512, __m512) {
-                let minimum: Option<usize> = $minimum;
                 // SAFETY: the trait's contract; the f16 lie within the block.
-                unsafe {
-                    let minima = match minimum {
-                        // It is added, and minima are subtracted.
-                        Some(offset) => _mm512_sub_ps(_mm512_setzero_ps(), halves(p, offset)),
-                        None => _mm512_setzero_ps(),
-                    };
-                    (halves(p, 0), minima)
-                }
+                unsafe { (halves::<Self, 0>(p), $minimum(p)) }
             }
         }
     )*};
 }
 
+/// No minima.
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn none<B>(_: *const B) -> __m512 {
+    // SAFETY: no memory is touched; the features are the caller's.
+    unsafe { _mm512_setzero_ps() }
+}
+
+/// The second f16 of each block, negated: it is added, and minima are subtracted.
+///
+/// # Safety
+/// As [`halves`].
+#[inline(always)]
+unsafe fn second<B: Block>(p: *const B) -> __m512 {
+    // SAFETY: the caller's contract.
+    unsafe { _mm512_sub_ps(_mm512_setzero_ps(), halves::<B, 2>(p)) }
+}
+
 plain! {
-    Q8_0, minimum None;
-    Q4_0, minimum None;
-    Q5_0, minimum None;
-    Iq4Nl, minimum None;
-    Q4_1, minimum Some(2);
-    Q5_1, minimum Some(2);
+    Q8_0, minimum none;
+    Q4_0, minimum none;
+    Q5_0, minimum none;
+    Iq4Nl, minimum none;
+    Q4_1, minimum second;
+    Q5_1, minimum second;
 }
 
 /// Implements [`Scales`] for formats of super-blocks with 8 scales and minima.

@@ -46,9 +46,9 @@ const MIN_ROWS_TO_WIDEN: usize = 8;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// f32 of scratch that a product can use: a tile of activation rows up to 43,690 wide, and where weights are widened or decoded a panel of them.
-/// With less, panels are smaller, or activations are not packed; the bits are the same. Best aligned to a cache line.
-pub const MATMUL_SCRATCH: usize = 1 << 18;
+/// f32 of scratch that a product can use: a tile of activation rows up to 87,381 wide, and where weights are widened, decoded or unpacked,
+/// panels of them. With less, panels are smaller, or activations are not packed; the bits are the same. Best aligned to a cache line.
+pub const MATMUL_SCRATCH: usize = 1 << 19;
 
 /// How elements of a weight row and an activation row are multiplied and summed: the one thing that differs between formats.
 ///
