@@ -43,6 +43,9 @@ const FEW_ROWS: usize = 16;
 /// Activation rows from which on widening a panel first costs less than widening in each tile.
 const MIN_ROWS_TO_WIDEN: usize = 8;
 
+/// Steps of a single row's sum between two looks at its end. With one the speed hung on where the compiler happened to put the loop.
+const UNROLLED: usize = 4;
+
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -205,6 +208,15 @@ unsafe fn dot<D: Dot>(w: *const D::W, x: *const D::X, k: usize) -> f32 {
     unsafe {
         let mut acc = D::Acc::splat(0.0);
         let mut i = 0;
+        while i + UNROLLED * D::STEP <= k {
+            for _ in 0..UNROLLED {
+                if D::AHEAD > 0 {
+                    D::Acc::prefetch(w.add(i).cast::<u8>().wrapping_add(D::AHEAD));
+                }
+                acc = D::mul_add(acc, D::load_w(w.add(i)), D::load_x(x.add(i)));
+                i += D::STEP;
+            }
+        }
         while i + D::STEP <= k {
             if D::AHEAD > 0 {
                 D::Acc::prefetch(w.add(i).cast::<u8>().wrapping_add(D::AHEAD));
