@@ -6,6 +6,7 @@
 use half::bf16;
 
 use crate::block::{Block, as_bytes, cast};
+use crate::dispatch::Kernels;
 use crate::dtype::{DType, DTypeVisitor};
 
 /// Decodes blocks of `dtype`. bytes: whole blocks, aligned for the format; out: (n,) where n is the number of elements in `bytes`
@@ -27,31 +28,34 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) {
     dtype.visit(Decode(bytes, out));
 }
 
-/// Encodes as blocks of `dtype`, each as near to its weights as the format allows. x: (n,) whole blocks; out: as many bytes as these take
-///
-/// Returns the number of weights that were encoded: all, or those before the first block with a weight that is NaN, infinite or larger than
-/// the format can say. The format must be one that [`DType::can_encode`].
-pub fn encode(dtype: DType, x: &[f32], out: &mut [u8]) -> usize {
-    struct Encode<'a>(&'a [f32], &'a mut [u8]);
+impl Kernels {
+    /// Encodes as blocks of `dtype`, each as near to its weights as the format allows: the same bytes on every rung. x: (n,) whole blocks; out:
+    /// as many bytes as these take
+    ///
+    /// Returns the number of weights that were encoded: all, or those before the first block with a weight that is NaN, infinite or larger
+    /// than the format can say. The format must be one that [`DType::can_encode`].
+    pub fn encode(&self, dtype: DType, x: &[f32], out: &mut [u8]) -> usize {
+        struct Encode<'a>(&'a Kernels, &'a [f32], &'a mut [u8]);
 
-    impl DTypeVisitor for Encode<'_> {
-        type Output = usize;
+        impl DTypeVisitor for Encode<'_> {
+            type Output = usize;
 
-        fn visit<B: Block>(self) -> usize {
-            let encode = B::ENCODE.expect("a format that is written");
-            assert_eq!(Some(self.1.len()), B::DTYPE.row_bytes(self.0.len()), "bytes of {}", B::DTYPE);
-            let blocks = self.1.chunks_exact_mut(size_of::<B>());
-            for ((i, x), out) in self.0.chunks_exact(B::LEN).enumerate().zip(blocks) {
-                match encode(x) {
-                    Some(block) => out.copy_from_slice(as_bytes(&[block])),
-                    None => return i * B::LEN,
+            fn visit<B: Block>(self) -> usize {
+                let Encode(kernels, x, out) = self;
+                let encode = B::ENCODE.expect("a format that is written");
+                assert_eq!(Some(out.len()), B::DTYPE.row_bytes(x.len()), "bytes of {}", B::DTYPE);
+                for ((i, x), out) in x.chunks_exact(B::LEN).enumerate().zip(out.chunks_exact_mut(size_of::<B>())) {
+                    match encode(kernels, x) {
+                        Some(block) => out.copy_from_slice(as_bytes(&[block])),
+                        None => return i * B::LEN,
+                    }
                 }
+                x.len()
             }
-            self.0.len()
         }
-    }
 
-    dtype.visit(Encode(x, out))
+        dtype.visit(Encode(self, x, out))
+    }
 }
 
 /// Rounds to bf16, to nearest, ties to even; a NaN stays a NaN. x, out: (n,)

@@ -11,6 +11,7 @@ use half::bf16;
 use crate::arch;
 use crate::attention::{AttentionKernels, Merge};
 use crate::dtype::DType;
+use crate::generic::attempt::{Candidates, Outcome};
 use crate::generic::int8::Int8Rows;
 use crate::generic::probe::{Arithmetic, Probes, READ_WAYS};
 use crate::kv::KvDType;
@@ -129,6 +130,8 @@ pub(crate) type MatmulBf16 = unsafe fn(&[u8], &[bf16], usize, MatMut<'_>, &mut [
 
 pub(crate) type MatmulInt8 = unsafe fn(&[u8], Int8Rows<'_>, usize, MatMut<'_>, &mut [f32]);
 
+pub(crate) type Attempt = unsafe fn(&[f32], Candidates<'_>) -> Outcome;
+
 /// The kernels of one ISA.
 #[derive(Clone, Copy)]
 pub struct Kernels {
@@ -143,6 +146,8 @@ pub struct Kernels {
     pub(crate) attention: [AttentionKernels; KvDType::COUNT],
     pub(crate) attention_bf16: [Option<AttentionKernels>; KvDType::COUNT],
     pub(crate) merge: Merge,
+    // Without and with errors.
+    pub(crate) attempt: [Attempt; 2],
     pub(crate) probes: Probes,
     pub(crate) bf16_is_faster: bool,
 }
@@ -236,6 +241,12 @@ impl Kernels {
                 }
             }
         }
+    }
+
+    /// Tries candidates for the scale and minimum of weights that are encoded, and tells the errors that they leave if `with_error`. x: (n,)
+    pub(crate) fn attempt(&self, x: &[f32], tried: Candidates<'_>, with_error: bool) -> Outcome {
+        // SAFETY: holding `self` proves the CPU's features.
+        unsafe { (self.attempt[usize::from(with_error)])(x, tried) }
     }
 
     /// `x = w · x / √(mean(x²) + eps)`, in place. x, w: (n,), n > 0

@@ -74,7 +74,7 @@ macro_rules! registry {
                 match self { $(DType::$variant => $ggml,)* }
             }
 
-            /// Whether [`encode`](crate::encode) makes blocks of it.
+            /// Whether [`Kernels::encode`](crate::Kernels::encode) makes blocks of it.
             pub const fn can_encode(self) -> bool {
                 match self { $(DType::$variant => <$block as Block>::ENCODE.is_some(),)* }
             }

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
-use infer_kernels::{DType, decode, encode};
+use infer_kernels::{DType, Kernels, decode};
 use infer_loaders::{Tensor, TensorType, gguf_row_of_pairs};
 
 use crate::report::Failure;
@@ -69,6 +69,7 @@ pub fn each_batch<E: From<Failure>>(
     let (from_bytes, to_bytes) = (row_bytes(dtype), row_bytes(to));
     let rows_of_part = (PART / k.max(1)).max(1);
     let rows_of_batch = rows_of_part * PARTS_PER_THREAD * n_threads;
+    let kernels = Kernels::detect();
     let mut buffer = vec![0; to_bytes * rows_of_batch.min(n)];
     for begin in (0..n).step_by(rows_of_batch) {
         let n_rows = rows_of_batch.min(n - begin);
@@ -85,7 +86,7 @@ pub fn each_batch<E: From<Failure>>(
                     decode(dtype, tensor.bytes().get(row * from_bytes..(row + 1) * from_bytes).unwrap_or_default(), x);
                 }
                 let x = x.get(..n_rows * k).unwrap_or_default();
-                let done = encode(to, x, out);
+                let done = kernels.encode(to, x, out);
                 if done < x.len() {
                     let block = x.get(done..(done + to.block_len()).min(x.len())).unwrap_or_default();
                     let worst = |x: &f32| if x.is_nan() { f32::INFINITY } else { x.abs() };

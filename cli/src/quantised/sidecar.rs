@@ -13,7 +13,7 @@ use std::fs::{self, DirBuilder, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use infer_kernels::{DType, encode};
+use infer_kernels::{DType, Kernels};
 use infer_loaders::{
     Checkpoint, GGUF_ALIGNMENT, GgufHeader, GgufValue, LoadError, OpenOptions, Tensor, TensorType, open_gguf_tensors,
 };
@@ -256,7 +256,7 @@ fn of_encoder(dtype: DType) -> u64 {
     };
     let sample: Vec<f32> = (0..SAMPLE_WEIGHTS).map(|_| uniform() + uniform() + uniform()).collect();
     let mut encoded = vec![0; dtype.row_bytes(SAMPLE_WEIGHTS).unwrap_or_default()];
-    encode(dtype, &sample, &mut encoded);
+    Kernels::detect().encode(dtype, &sample, &mut encoded);
     fingerprint::of_bytes(&encoded)
 }
 

@@ -13,6 +13,7 @@ use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Block, Element, Q4_0, Q8_0, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
+use crate::generic::attempt::{self as attempts, Candidates, Outcome};
 use crate::generic::attention::{Chunk, Rows, Stored, Sums};
 use crate::generic::int8::Int8Rows;
 use crate::generic::matmul::Widen;
@@ -35,6 +36,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
     merge,
+    attempt: [attempt::<false>, attempt::<true>],
     probes: PROBES,
     bf16_is_faster: false,
 }
@@ -240,6 +242,12 @@ unsafe fn rmsnorm(x: &mut [f32], w: &[f32], eps: f32) {
 unsafe fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { rotary::rope::<__m256>(x, cos, sin) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn attempt<const WITH_ERROR: bool>(x: &[f32], tried: Candidates<'_>) -> Outcome {
+    // SAFETY: this function has the features.
+    unsafe { attempts::attempt::<__m256, WITH_ERROR>(x, tried) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

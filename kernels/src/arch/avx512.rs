@@ -33,6 +33,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
     merge,
+    attempt: avx2::KERNELS.attempt,
     probes: PROBES,
     bf16_is_faster: false,
 };

@@ -10,6 +10,7 @@ use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Block, Element, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
+use crate::generic::attempt::{self as attempts, Candidates, Outcome};
 use crate::generic::attention::{Chunk, Rows, Stored, Sums};
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
@@ -35,6 +36,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
     merge,
+    attempt: [attempt::<false>, attempt::<true>],
     probes: PROBES,
     bf16_is_faster: false,
 };
@@ -211,6 +213,11 @@ fn rmsnorm(x: &mut [f32], w: &[f32], eps: f32) {
 fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
     // SAFETY: dispatch checked the shapes; no CPU feature is needed.
     unsafe { rotary::rope::<f32x8>(x, cos, sin) }
+}
+
+fn attempt<const WITH_ERROR: bool>(x: &[f32], tried: Candidates<'_>) -> Outcome {
+    // SAFETY: no CPU feature is needed.
+    unsafe { attempts::attempt::<f32x8, WITH_ERROR>(x, tried) }
 }
 
 fn swiglu(gate: &mut [f32], up: &[f32]) {

@@ -7,6 +7,7 @@ use crate::attention::AttentionKernels;
 use crate::block::{Block, Element, MAX_BLOCK_LEN, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
+use crate::generic::attempt::{Candidates, Outcome, TRIED};
 use crate::generic::attention::{Chunk, KV_CHUNK_LEN, Rows, Sums};
 use crate::kv::{KV_PAGE_LEN, KvDType, KvLayout};
 use crate::view::MatMut;
@@ -23,6 +24,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attention: [AttentionKernels { pack, attend }; KvDType::COUNT],
     attention_bf16: [None; KvDType::COUNT],
     merge,
+    attempt: [attempt; 2],
     // The oracle is no measure of a machine; what the build's own instructions can do is.
     probes: portable::PROBES,
     bf16_is_faster: false,
@@ -56,6 +58,23 @@ fn matmul<W: Element>(w: &[W], x: &[f32], k: usize, mut out: MatMut<'_>) {
             out.row_mut(t)[r] = sum as f32;
         }
     }
+}
+
+/// Sums in f32, as on every rung: all must choose the same scales.
+fn attempt(x: &[f32], tried: Candidates<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    for c in 0..TRIED {
+        for &x in x {
+            let shifted = x + tried.m[c];
+            let q = libm::rintf((shifted * tried.inverse[c]).max(tried.codes.0).min(tried.codes.1));
+            let rest = shifted - tried.d[c] * q;
+            outcome.q1[c] += q;
+            outcome.q2[c] += q * q;
+            outcome.xq[c] += x * q;
+            outcome.error[c] += rest * rest;
+        }
+    }
+    outcome
 }
 
 fn rmsnorm(x: &mut [f32], w: &[f32], eps: f32) {

@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::{Block, Element, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 use crate::vector::Vector;
 
@@ -35,7 +36,7 @@ unsafe impl Element for bf16 {
     }
 }
 
-fn encode(x: &[f32]) -> Option<bf16> {
+fn encode(_kernels: &Kernels, x: &[f32]) -> Option<bf16> {
     let half = bf16::from_f32(*x.first()?);
     half.is_finite().then_some(half)
 }

@@ -4,6 +4,7 @@
 use half::f16;
 
 use super::{Block, Element, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 use crate::vector::Vector;
 
@@ -36,7 +37,7 @@ unsafe impl Element for f16 {
     }
 }
 
-fn encode(x: &[f32]) -> Option<f16> {
+fn encode(_kernels: &Kernels, x: &[f32]) -> Option<f16> {
     let half = f16::from_f32(*x.first()?);
     half.is_finite().then_some(half)
 }

@@ -1,6 +1,7 @@
 //! `f32`: a block of one IEEE 754 single-precision number, little-endian. Not here: arithmetic on it (`generic/`).
 
 use super::{Block, Element, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 use crate::vector::Vector;
 
@@ -33,6 +34,6 @@ unsafe impl Element for f32 {
     }
 }
 
-fn encode(x: &[f32]) -> Option<f32> {
+fn encode(_kernels: &Kernels, x: &[f32]) -> Option<f32> {
     x.first().copied().filter(|x| x.is_finite())
 }

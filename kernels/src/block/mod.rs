@@ -40,11 +40,12 @@ pub use q8_0::Q8_0;
 /// The longest block of any format: the size of buffers for one.
 pub(crate) const MAX_BLOCK_LEN: usize = parts::SUPER_BLOCK;
 
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 use crate::vector::Vector;
 
-/// Makes a block of weights. x: (`LEN`,)
-pub type Encoder<B> = fn(x: &[f32]) -> Option<B>;
+/// Makes a block of weights, the same with the kernels of any rung. x: (`LEN`,)
+pub type Encoder<B> = fn(kernels: &Kernels, x: &[f32]) -> Option<B>;
 
 /// One block of a storage format, laid out in memory as it lies in the file.
 ///

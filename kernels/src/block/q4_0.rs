@@ -3,6 +3,7 @@
 use super::parts::scale;
 use super::search::{self, stored};
 use super::{Block, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 
 /// 18 bytes: the scale; then weights 0..16 in the low halves of 16 bytes and 16..32 in the high halves.
@@ -41,8 +42,8 @@ unsafe impl Block for Q4_0 {
     }
 }
 
-fn encode(x: &[f32]) -> Option<Q4_0> {
-    let (d, codes) = search::block::<32>(x.try_into().ok()?, (-8.0, 7.0))?;
+fn encode(kernels: &Kernels, x: &[f32]) -> Option<Q4_0> {
+    let (d, codes) = search::block::<32>(kernels, x.try_into().ok()?, (-8.0, 7.0))?;
     let mut block = Q4_0 { d: stored(d), qs: [0; 16] };
     for (j, q) in block.qs.iter_mut().enumerate() {
         *q = (codes[j] + 8.0) as u8 | ((codes[j + 16] + 8.0) as u8) << 4;

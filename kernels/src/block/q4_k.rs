@@ -4,6 +4,7 @@
 use super::parts::{SUPER_BLOCK, packed, scale, scales_and_minima};
 use super::search::{self, stored};
 use super::{Block, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 
 /// 144 bytes: the scale of the scales and that of the minima; 8 scales and minima; 128 bytes of codes, 32 for each 64 weights: the
@@ -48,8 +49,8 @@ unsafe impl Block for Q4K {
     }
 }
 
-fn encode(x: &[f32]) -> Option<Q4K> {
-    let fitted = search::shifted(x.try_into().ok()?, 15.0)?;
+fn encode(kernels: &Kernels, x: &[f32]) -> Option<Q4K> {
+    let fitted = search::shifted(kernels, x.try_into().ok()?, 15.0)?;
     let scales = packed(&fitted.scales, &fitted.minima);
     let mut block = Q4K { d: stored(fitted.d), dmin: stored(fitted.dmin), scales, qs: [0; 128] };
     for (j, code) in fitted.codes.iter().enumerate() {

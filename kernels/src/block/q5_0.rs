@@ -3,6 +3,7 @@
 use super::parts::scale;
 use super::search::{self, stored};
 use super::{Block, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 
 /// 22 bytes: the scale; the fifth bits, that of weight j in bit j; then the low four of weights 0..16 in the low halves of 16 bytes and
@@ -44,8 +45,8 @@ unsafe impl Block for Q5_0 {
     }
 }
 
-fn encode(x: &[f32]) -> Option<Q5_0> {
-    let (d, codes) = search::block::<32>(x.try_into().ok()?, (-16.0, 15.0))?;
+fn encode(kernels: &Kernels, x: &[f32]) -> Option<Q5_0> {
+    let (d, codes) = search::block::<32>(kernels, x.try_into().ok()?, (-16.0, 15.0))?;
     let (mut block, mut fifth) = (Q5_0 { d: stored(d), qh: [0; 4], qs: [0; 16] }, 0_u32);
     for (j, code) in codes.iter().enumerate() {
         let q = (code + 16.0) as u8;

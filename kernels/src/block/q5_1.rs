@@ -3,6 +3,7 @@
 use super::parts::scale;
 use super::search::{self, stored};
 use super::{Block, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 
 /// 24 bytes: scale, minimum; the fifth bits, that of weight j in bit j; then the low four of weights 0..16 in the low halves of 16 bytes
@@ -45,8 +46,8 @@ unsafe impl Block for Q5_1 {
     }
 }
 
-fn encode(x: &[f32]) -> Option<Q5_1> {
-    let (d, m, codes) = search::shifted_block(x.try_into().ok()?, 31.0)?;
+fn encode(kernels: &Kernels, x: &[f32]) -> Option<Q5_1> {
+    let (d, m, codes) = search::shifted_block(kernels, x.try_into().ok()?, 31.0)?;
     let (mut block, mut fifth) = (Q5_1 { d: stored(d), m: stored(m), qh: [0; 4], qs: [0; 16] }, 0_u32);
     for (j, code) in codes.iter().enumerate() {
         let q = *code as u8;

@@ -4,6 +4,7 @@
 use super::parts::{SUPER_BLOCK, packed, scale, scales_and_minima};
 use super::search::{self, stored};
 use super::{Block, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 
 /// 176 bytes: the scale of the scales and that of the minima; 8 scales and minima; the fifth bits, where bit p of byte i is that of
@@ -56,8 +57,8 @@ unsafe impl Block for Q5K {
     }
 }
 
-fn encode(x: &[f32]) -> Option<Q5K> {
-    let fitted = search::shifted(x.try_into().ok()?, 31.0)?;
+fn encode(kernels: &Kernels, x: &[f32]) -> Option<Q5K> {
+    let fitted = search::shifted(kernels, x.try_into().ok()?, 31.0)?;
     let scales = packed(&fitted.scales, &fitted.minima);
     let mut block = Q5K { d: stored(fitted.d), dmin: stored(fitted.dmin), scales, qh: [0; 32], qs: [0; 128] };
     for (j, code) in fitted.codes.iter().enumerate() {

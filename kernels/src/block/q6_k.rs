@@ -4,6 +4,7 @@
 use super::parts::{SUPER_BLOCK, scale};
 use super::search::{self, stored};
 use super::{Block, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 
 /// 210 bytes: the low four bits, 64 bytes for each 128 weights: the first 64 in the low halves, the others in the high halves; the upper
@@ -50,8 +51,8 @@ unsafe impl Block for Q6K {
     }
 }
 
-fn encode(x: &[f32]) -> Option<Q6K> {
-    let fitted = search::scaled(x.try_into().ok()?, (-32.0, 31.0))?;
+fn encode(kernels: &Kernels, x: &[f32]) -> Option<Q6K> {
+    let fitted = search::scaled(kernels, x.try_into().ok()?, (-32.0, 31.0))?;
     let mut block = Q6K { ql: [0; 128], qh: [0; 64], scales: fitted.scales, d: stored(fitted.d) };
     for (j, code) in fitted.codes.iter().enumerate() {
         let q = (code + 32.0) as u8;

@@ -3,6 +3,7 @@
 use super::parts::scale;
 use super::search::{self, stored};
 use super::{Block, Encoder};
+use crate::dispatch::Kernels;
 use crate::dtype::DType;
 
 /// 34 bytes: the scale, then the signed weights in order.
@@ -40,8 +41,8 @@ unsafe impl Block for Q8_0 {
 }
 
 /// Codes are -127 to 127, as in every file in use: -128 has no negative.
-fn encode(x: &[f32]) -> Option<Q8_0> {
-    let (d, codes) = search::block::<32>(x.try_into().ok()?, (-127.0, 127.0))?;
+fn encode(kernels: &Kernels, x: &[f32]) -> Option<Q8_0> {
+    let (d, codes) = search::block::<32>(kernels, x.try_into().ok()?, (-127.0, 127.0))?;
     let mut block = Q8_0 { d: stored(d), qs: [0; 32] };
     for (q, code) in block.qs.iter_mut().zip(codes) {
         *q = code as i8;

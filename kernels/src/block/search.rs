@@ -5,12 +5,14 @@
 //! as it will be stored, and the scales of a super-block are fitted together. All weights count alike: without a sample of activations there
 //! is no better guess of what they will be multiplied with. Not here: how codes and scales are packed (each format's file).
 //!
-//! Loops run over arrays of known length in lanes of eight sums, so that the compiler makes vectors of them. Nothing is random and no order
-//! depends on the machine: a weight has the same code everywhere.
+//! Eight candidates are tried side by side (`generic/attempt.rs`). Nothing is random and no order depends on the machine: a weight has the
+//! same code everywhere.
 
 use half::f16;
 
 use super::parts::SUPER_BLOCK;
+use crate::dispatch::Kernels;
+use crate::generic::attempt::{Candidates, Outcome, TRIED, Tried};
 
 /// Weights of a group in the K formats with minima, and in those without.
 pub(super) const GROUP: usize = 32;
@@ -21,10 +23,21 @@ const N_SMALL_GROUPS: usize = SUPER_BLOCK / SMALL_GROUP;
 /// Groups whose largest weight is smaller than this are zero: f16 has no scale for them.
 const LEAST: f32 = 1e-30;
 /// Rounds of fitting the scales to the codes and the codes to the scales.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 /// The largest integer scale and minimum of the K formats with minima, and the smallest and largest scale of those without.
 const TOP_SCALE: f32 = 63.0;
 const SCALES: (f32, f32) = (-128.0, 127.0);
+
+/// What is added to the end of the codes, to which the largest weight goes.
+const STEPS: Tried = [0.0, -0.1, 0.1, -0.2, 0.25, -0.35, 0.45, -0.55];
+/// The same where there is a minimum, too.
+const WIDE_STEPS: [Tried; 2] =
+    [[0.0, -0.12, 0.12, -0.24, 0.24, -0.36, 0.36, -0.48], [0.48, -0.6, 0.6, -0.72, 0.72, -0.84, 0.84, -0.96]];
+/// Integer scales that are tried about the wanted one.
+const INTEGERS: Tried = [0.0, -1.0, 1.0, -2.0, 2.0, -3.0, 3.0, 4.0];
+/// The same for a scale and a minimum.
+const PAIRS: [(f32, f32); TRIED] =
+    [(0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0), (1.0, 1.0), (-1.0, -1.0), (1.0, 2.0)];
 
 /// To the nearest integer, ties to even, without a call to a library; |x| < 2^22.
 #[inline(always)]
@@ -45,12 +58,8 @@ fn reciprocal(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }
 
-#[inline(always)]
-fn sum(lanes: [f32; 8]) -> f32 {
-    ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
-}
-
 /// A scale that f16 has; none if it would be infinite.
+#[inline(always)]
 fn half_scale(d: f32) -> Option<f32> {
     let d = f16::from_f32(d).to_f32();
     d.is_finite().then_some(d)
@@ -58,6 +67,7 @@ fn half_scale(d: f32) -> Option<f32> {
 
 /// The next scale that f16 has, away from zero: integer scales up to a limit then reach what they are to reach, also where f16 has few
 /// digits left. None if it would be infinite.
+#[inline(always)]
 fn half_scale_up(d: f32) -> Option<f32> {
     let half = f16::from_f32(d);
     // Of numbers with the same sign, those of larger magnitude have larger patterns.
@@ -70,85 +80,102 @@ pub(super) fn stored(d: f32) -> [u8; 2] {
     f16::from_f32(d).to_le_bytes()
 }
 
-/// Σ x·q and Σ q² of the codes q that a scale gives.
+/// A scale that f16 has, near `d` and by arithmetic alone; |d| < 2^15.
 #[inline(always)]
-fn products<const N: usize>(x: &[f32; N], inverse: f32, codes: (f32, f32)) -> (f32, f32) {
-    let (mut xq, mut qq) = ([0.0; 8], [0.0; 8]);
-    for i in 0..N {
-        let q = code(x[i], inverse, codes);
-        xq[i % 8] += x[i] * q;
-        qq[i % 8] += q * q;
-    }
-    (sum(xq), sum(qq))
+fn near_half(d: f32) -> f32 {
+    // Splitting after Veltkamp leaves 11 bits; below 2^-14, f16 has a fixed step of 2^-24.
+    let scaled = d * 8193.0;
+    let digits = scaled - (scaled - d);
+    let steps = (d + 0.75) - 0.75;
+    if d.abs() < 6.103_515_6e-5 { steps } else { digits }
 }
 
-/// The squared error that a scale leaves.
+/// The first candidate of the least number; none of them is negative, and those that differ in the last three bits of f32 count as equal.
 #[inline(always)]
-fn error<const N: usize>(x: &[f32; N], d: f32, codes: (f32, f32)) -> f32 {
-    let (inverse, mut squares) = (reciprocal(d), [0.0; 8]);
-    for i in 0..N {
-        let rest = x[i] - d * code(x[i], inverse, codes);
-        squares[i % 8] += rest * rest;
+fn least_of(x: &Tried) -> usize {
+    let mut keys = [0; TRIED];
+    for c in 0..TRIED {
+        // Patterns of such numbers are in the order of the numbers.
+        keys[c] = ((x[c].to_bits() & 0x7fff_fff8) | c as u32) as i32;
     }
-    sum(squares)
+    let mut n = TRIED;
+    while n > 1 {
+        n /= 2;
+        for c in 0..n {
+            keys[c] = keys[c].min(keys[c + n]);
+        }
+    }
+    (keys[0] & 7) as usize
 }
 
 /// The weight of the largest magnitude; none if one is no number.
+#[inline(always)]
 fn extreme<const N: usize>(x: &[f32; N]) -> Option<f32> {
-    let mut extreme = 0.0_f32;
-    for &x in x {
-        if !x.is_finite() {
-            return None;
-        }
-        if x.abs() > extreme.abs() {
-            extreme = x;
-        }
-    }
-    Some(extreme)
+    let (_, low, high) = range(x)?;
+    Some(if high > -low { high } else { low })
 }
 
-/// The scale d of w = d · q, q from `low` to `high`, that leaves the least error, of either sign and of any precision.
-fn best_scale<const N: usize>(x: &[f32; N], extreme: f32, codes: (f32, f32)) -> f32 {
-    if extreme.abs() < LEAST {
-        return 0.0;
+/// Σx, the least and the largest of the weights; none if one is no number.
+#[inline(always)]
+fn range<const N: usize>(x: &[f32; N]) -> Option<(f32, f32, f32)> {
+    let (mut low, mut high, mut total, mut none) = (x[0], x[0], 0.0, 0.0);
+    for i in 0..N {
+        low = if x[i] < low { x[i] } else { low };
+        high = if x[i] > high { x[i] } else { high };
+        total += x[i];
+        // Zero, or NaN.
+        none += x[i] * 0.0;
     }
-    // With the best scale for its codes a candidate leaves Σx² - (Σxq)² / Σq².
-    let (mut best_xq, mut best_qq, mut best) = (0.0, 1.0, 0.0);
+    (none == 0.0).then_some((total, low, high))
+}
+
+/// For each of eight ways to begin, the better scale d of w = d · q, q from `low` to `high`, with the largest weight at either end: of either
+/// sign and of any precision. With it, how much less error it leaves than no weights at all.
+#[inline(always)]
+fn good_scales<const N: usize>(kernels: &Kernels, x: &[f32; N], extreme: f32, codes: (f32, f32)) -> (Tried, Tried) {
+    let zero = [0.0; TRIED];
+    let (mut scales, mut gains) = (zero, zero);
+    if extreme.abs() < LEAST {
+        return (scales, gains);
+    }
     for end in [codes.0, codes.1] {
-        for step in -9_i8..=9 {
-            let (xq, qq) = products(x, (end + 0.1 * f32::from(step)) / extreme, codes);
-            if xq * xq * best_qq > best_xq * best_xq * qq {
-                (best_xq, best_qq, best) = (xq, qq, xq / qq);
-            }
+        let mut inverse = zero;
+        for c in 0..TRIED {
+            inverse[c] = (end + STEPS[c]) / extreme;
+        }
+        let sums = kernels.attempt(x, Candidates { d: &zero, inverse: &inverse, m: &zero, codes }, false);
+        for c in 0..TRIED {
+            // With the best scale for its codes, Σxq / Σq², a candidate leaves Σx² - (Σxq)² / Σq².
+            let d = sums.xq[c] / sums.q2[c].max(1.0);
+            let gain = d * sums.xq[c];
+            let is_better = gain > gains[c];
+            scales[c] = if is_better { d } else { scales[c] };
+            gains[c] = if is_better { gain } else { gains[c] };
         }
     }
-    best
+    (scales, gains)
 }
 
 /// The scale of a block by itself, as f16 has it, and the codes; none if a weight is no number or too large for the format.
-pub(super) fn block<const N: usize>(x: &[f32; N], codes: (f32, f32)) -> Option<(f32, [f32; N])> {
+#[inline(always)]
+pub(super) fn block<const N: usize>(kernels: &Kernels, x: &[f32; N], codes: (f32, f32)) -> Option<(f32, [f32; N])> {
     let extreme = extreme(x)?;
-    let mut d = half_scale(extreme / codes.0)?;
-    let mut least = error(x, d, codes);
-    let mut candidate = best_scale(x, extreme, codes);
-    for _ in 0..ROUNDS {
-        let Some(rounded) = half_scale(candidate) else { break };
-        let left = error(x, rounded, codes);
-        if left < least {
-            (d, least) = (rounded, left);
-        }
-        // The best scale for the codes that this one gave.
-        let (xq, qq) = products(x, reciprocal(rounded), codes);
-        if qq == 0.0 {
-            break;
-        }
-        candidate = xq / qq;
+    let zero = [0.0; TRIED];
+    let simple = half_scale(extreme / codes.0)?;
+    let (mut tried, _) = good_scales(kernels, x, extreme, codes);
+    let mut inverse = zero;
+    for c in 0..TRIED {
+        // A scale that f16 does not have is none.
+        tried[c] = if c == 0 || tried[c].abs() > 32768.0 { simple } else { near_half(tried[c]) };
+        inverse[c] = reciprocal(tried[c]);
     }
-    let (inverse, mut quantised) = (reciprocal(d), [0.0; N]);
+    let Outcome { error: errors, .. } = kernels.attempt(x, Candidates { d: &tried, inverse: &inverse, m: &zero, codes }, true);
+    let best = least_of(&errors);
+    let mut quantised = [0.0; N];
     for i in 0..N {
-        quantised[i] = code(x[i], inverse, codes);
+        quantised[i] = code(x[i], inverse[best], codes);
     }
-    Some((d, quantised))
+    Some((tried[best], quantised))
 }
 
 /// A super-block of 16 groups: w = d · s · q.
@@ -159,12 +186,14 @@ pub(super) struct Scaled {
 }
 
 /// Fits a super-block without minima; none if a weight is no number or too large for the format.
-pub(super) fn scaled(x: &[f32; SUPER_BLOCK], codes: (f32, f32)) -> Option<Scaled> {
+#[inline(always)]
+pub(super) fn scaled(kernels: &Kernels, x: &[f32; SUPER_BLOCK], codes: (f32, f32)) -> Option<Scaled> {
     let (groups, _) = x.as_chunks::<SMALL_GROUP>();
     let (mut wanted, mut largest, mut end) = ([0.0; N_SMALL_GROUPS], 0.0_f32, 0.0_f32);
     for (group, wanted) in groups.iter().zip(&mut wanted) {
         let extreme = extreme(group)?;
-        *wanted = best_scale(group, extreme, codes);
+        let (scales, gains) = good_scales(kernels, group, extreme, codes);
+        *wanted = scales[most_of(&gains)];
         if wanted.abs() > largest.abs() {
             largest = *wanted;
         }
@@ -172,20 +201,20 @@ pub(super) fn scaled(x: &[f32; SUPER_BLOCK], codes: (f32, f32)) -> Option<Scaled
             end = extreme;
         }
     }
+    // Once from the scale of the largest weight, then from the largest scale that is wanted: where one group is far above the others, they
+    // differ.
     let mut best: Option<(f32, f32, [f32; N_SMALL_GROUPS])> = None;
-    // From the largest scale that is wanted, and from that of the largest weight: where one group is far above the others, they differ.
-    for start in [largest, end / codes.0] {
+    for (start, rounds) in [(end / codes.0, 1), (largest, ROUNDS)] {
         let mut candidate = half_scale_up(start / SCALES.0)?;
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             let Some(d) = half_scale(candidate) else { break };
             let (mut scales, mut left, mut xa, mut aa) = ([0.0; N_SMALL_GROUPS], 0.0, 0.0, 0.0);
-            for ((group, &wanted), scale) in groups.iter().zip(&wanted).zip(&mut scales) {
-                let (chosen, error) = best_integer_scale(group, d, wanted, codes);
-                *scale = chosen;
+            for j in 0..N_SMALL_GROUPS {
+                let (scale, error, xq, q2) = best_integer_scale(kernels, &groups[j], d, wanted[j], codes);
+                scales[j] = scale;
                 left += error;
-                let (xq, qq) = products(group, reciprocal(d * chosen), codes);
-                xa += chosen * xq;
-                aa += chosen * chosen * qq;
+                xa += scale * xq;
+                aa += scale * scale * q2;
             }
             if best.is_none_or(|(least, ..)| left < least) {
                 best = Some((left, d, scales));
@@ -208,107 +237,119 @@ pub(super) fn scaled(x: &[f32; SUPER_BLOCK], codes: (f32, f32)) -> Option<Scaled
     Some(fitted)
 }
 
-/// Of the integer scales about `wanted / d`, the one that leaves the least error, and that error.
-fn best_integer_scale(group: &[f32; SMALL_GROUP], d: f32, wanted: f32, codes: (f32, f32)) -> (f32, f32) {
+/// The first candidate of the largest number; none of them is negative.
+#[inline(always)]
+fn most_of(x: &Tried) -> usize {
+    let (mut best, mut most) = (0, x[0]);
+    for c in 1..TRIED {
+        let is_more = x[c] > most;
+        best = if is_more { c } else { best };
+        most = if is_more { x[c] } else { most };
+    }
+    best
+}
+
+/// Of the integer scales about `wanted / d`, the one that leaves the least error, that error, and Σxq and Σq² of its codes.
+#[inline(always)]
+fn best_integer_scale(
+    kernels: &Kernels,
+    group: &[f32; SMALL_GROUP],
+    d: f32,
+    wanted: f32,
+    codes: (f32, f32),
+) -> (f32, f32, f32, f32) {
     let about = nearest((wanted * reciprocal(d)).clamp(SCALES.0, SCALES.1));
-    let (mut best, mut least) = (0.0, f32::INFINITY);
-    for step in [0.0, -1.0, 1.0] {
-        let scale = (about + step).clamp(SCALES.0, SCALES.1);
-        let left = error(group, d * scale, codes);
-        if left < least {
-            (best, least) = (scale, left);
-        }
+    let zero = [0.0; TRIED];
+    let (mut scales, mut tried, mut inverse) = (zero, zero, zero);
+    for c in 0..TRIED {
+        scales[c] = (about + INTEGERS[c]).clamp(SCALES.0, SCALES.1);
+        tried[c] = d * scales[c];
+        inverse[c] = reciprocal(tried[c]);
     }
-    (best, least)
+    let sums = kernels.attempt(group, Candidates { d: &tried, inverse: &inverse, m: &zero, codes }, true);
+    let best = least_of(&sums.error);
+    (scales[best], sums.error[best], sums.xq[best], sums.q2[best])
 }
 
-/// The squared error that a scale and a minimum leave, with w = d · q - m and q up to `top`.
+/// Scales d, none negative, and minima m, at least `least_minimum`, of w = d · q - m, of any precision: for each of eight ways to begin, the
+/// better of two. With them, how much less error they leave than no weights at all; and Σx and the range. None if a weight is no number.
 #[inline(always)]
-fn shifted_error(x: &[f32; GROUP], d: f32, m: f32, top: f32) -> f32 {
-    let (inverse, mut squares) = (reciprocal(d), [0.0; 8]);
-    for i in 0..GROUP {
-        let rest = x[i] - (d * code(x[i] + m, inverse, (0.0, top)) - m);
-        squares[i % 8] += rest * rest;
-    }
-    sum(squares)
-}
-
-/// Σq, Σq² and Σxq of the codes that a scale and a minimum give.
-#[inline(always)]
-fn shifted_products(x: &[f32; GROUP], inverse: f32, m: f32, top: f32) -> (f32, f32, f32) {
-    let (mut q1, mut q2, mut xq) = ([0.0; 8], [0.0; 8], [0.0; 8]);
-    for i in 0..GROUP {
-        let q = code(x[i] + m, inverse, (0.0, top));
-        q1[i % 8] += q;
-        q2[i % 8] += q * q;
-        xq[i % 8] += x[i] * q;
-    }
-    (sum(q1), sum(q2), sum(xq))
-}
-
-/// Σx, the least and the largest of the weights; none if one is no number.
-fn range(x: &[f32; GROUP]) -> Option<(f32, f32, f32)> {
-    let (mut low, mut high, mut total) = (x[0], x[0], [0.0; 8]);
-    for i in 0..GROUP {
-        if !x[i].is_finite() {
-            return None;
-        }
-        low = low.min(x[i]);
-        high = high.max(x[i]);
-        total[i % 8] += x[i];
-    }
-    Some((sum(total), low, high))
-}
-
-/// The scale d, which is not negative, and the minimum m, at least `least_minimum`, of w = d · q - m that leave the least error, of any
-/// precision; none if a weight is no number.
-fn best_scale_and_minimum(x: &[f32; GROUP], top: f32, least_minimum: f32) -> Option<(f32, f32)> {
+fn good_scales_and_minima(kernels: &Kernels, x: &[f32; GROUP], top: f32, least_minimum: f32) -> Option<Pairs> {
     let (total, low, high) = range(x)?;
-    let begin = (-low).max(least_minimum);
-    if high + begin < LEAST {
-        return Some((0.0, begin));
+    let begin = if -low > least_minimum { -low } else { least_minimum };
+    let (zero, span) = ([0.0; TRIED], high + begin);
+    let mut pairs = Pairs { scales: zero, minima: [begin; TRIED], gains: zero, total, low, high };
+    if span < LEAST {
+        return Some(pairs);
     }
-    let (mut best, mut least) = (((high + begin) / top, begin), f32::INFINITY);
-    for step in -10_i8..=10 {
-        let inverse = (top + 0.1 * f32::from(step)) / (high + begin);
-        let (q1, q2, xq) = shifted_products(x, inverse, begin, top);
+    pairs.scales = [span / top; TRIED];
+    for steps in WIDE_STEPS {
+        let mut inverse = zero;
+        for c in 0..TRIED {
+            inverse[c] = (top + steps[c]) / span;
+        }
+        let tried = Candidates { d: &zero, inverse: &inverse, m: &[begin; TRIED], codes: (0.0, top) };
+        let sums = kernels.attempt(x, tried, false);
         let n = GROUP as f32;
-        // Least squares over both.
-        let determinant = n * q2 - q1 * q1;
-        if determinant <= 0.0 {
-            continue;
-        }
-        let (mut d, mut m) = ((n * xq - total * q1) / determinant, (q1 * xq - q2 * total) / determinant);
-        if m < least_minimum {
-            (d, m) = ((xq + least_minimum * q1) / q2, least_minimum);
-        }
-        let left = shifted_error(x, d, m, top);
-        if d > 0.0 && left < least {
-            (best, least) = ((d, m), left);
+        for c in 0..TRIED {
+            // Least squares over both; where no minimum so small may be, over the scale.
+            let (q1, q2, xq) = (sums.q1[c], sums.q2[c], sums.xq[c]);
+            let determinant = n * q2 - q1 * q1;
+            let free = ((n * xq - total * q1) / determinant, (q1 * xq - q2 * total) / determinant);
+            let bound = ((xq + least_minimum * q1) / q2, least_minimum);
+            let (d, m) = if free.1 < least_minimum { bound } else { free };
+            // Σx² - Σ(x - d·q + m)²
+            let gain = 2.0 * (d * xq - m * total + d * m * q1) - d * d * q2 - m * m * n;
+            let is_better = determinant > 0.0 && d > 0.0 && gain > pairs.gains[c];
+            pairs.scales[c] = if is_better { d } else { pairs.scales[c] };
+            pairs.minima[c] = if is_better { m } else { pairs.minima[c] };
+            pairs.gains[c] = if is_better { gain } else { pairs.gains[c] };
         }
     }
-    Some(best)
+    Some(pairs)
+}
+
+/// See [`good_scales_and_minima`].
+struct Pairs {
+    scales: Tried,
+    minima: Tried,
+    gains: Tried,
+    total: f32,
+    low: f32,
+    high: f32,
+}
+
+/// Of scales and minima, the pair that leaves the least error.
+#[inline(always)]
+fn best_pair(kernels: &Kernels, x: &[f32; GROUP], (scales, minima): (&Tried, &Tried), top: f32) -> (usize, Outcome, f32) {
+    let mut inverse = [0.0; TRIED];
+    for c in 0..TRIED {
+        inverse[c] = reciprocal(scales[c]);
+    }
+    let sums = kernels.attempt(x, Candidates { d: scales, inverse: &inverse, m: minima, codes: (0.0, top) }, true);
+    let best = least_of(&sums.error);
+    let error = sums.error[best];
+    (best, sums, error)
 }
 
 /// Scale, minimum and codes of a block by itself, w = d · q + m with both as f16 has them; none if a weight is no number or too large
 /// for the format.
-pub(super) fn shifted_block(x: &[f32; GROUP], top: f32) -> Option<(f32, f32, [f32; GROUP])> {
-    let (_, low, high) = range(x)?;
-    let searched = best_scale_and_minimum(x, top, f32::NEG_INFINITY)?;
-    let (mut best, mut least) = (None, f32::INFINITY);
-    for (d, minimum) in [((high - low) / top, -low), searched] {
-        let (Some(d), Some(minimum)) = (half_scale(d), half_scale(minimum)) else { continue };
-        let left = shifted_error(x, d, minimum, top);
-        if left < least {
-            (best, least) = (Some((d, minimum)), left);
-        }
+#[inline(always)]
+pub(super) fn shifted_block(kernels: &Kernels, x: &[f32; GROUP], top: f32) -> Option<(f32, f32, [f32; GROUP])> {
+    let Pairs { mut scales, mut minima, low, high, .. } = good_scales_and_minima(kernels, x, top, f32::NEG_INFINITY)?;
+    let simple = (half_scale((high - low) / top)?, half_scale(-low)?);
+    for c in 0..TRIED {
+        let is_none = c == 0 || scales[c].abs() > 32768.0 || minima[c].abs() > 32768.0;
+        scales[c] = if is_none { simple.0 } else { near_half(scales[c]) };
+        minima[c] = if is_none { simple.1 } else { near_half(minima[c]) };
     }
-    let (d, minimum) = best?;
+    let (best, ..) = best_pair(kernels, x, (&scales, &minima), top);
+    let (d, m) = (scales[best], minima[best]);
     let (inverse, mut codes) = (reciprocal(d), [0.0; GROUP]);
     for i in 0..GROUP {
-        codes[i] = code(x[i] + minimum, inverse, (0.0, top));
+        codes[i] = code(x[i] + m, inverse, (0.0, top));
     }
-    Some((d, -minimum, codes))
+    Some((d, -m, codes))
 }
 
 /// A super-block of 8 groups: w = d · s · q - dmin · m.
@@ -321,32 +362,42 @@ pub(super) struct Shifted {
 }
 
 /// Fits a super-block with minima, codes from 0 to `top`; none if a weight is no number or too large for the format.
-pub(super) fn shifted(x: &[f32; SUPER_BLOCK], top: f32) -> Option<Shifted> {
+#[inline(always)]
+pub(super) fn shifted(kernels: &Kernels, x: &[f32; SUPER_BLOCK], top: f32) -> Option<Shifted> {
     let (groups, _) = x.as_chunks::<GROUP>();
-    let (mut wanted, mut largest) = ([(0.0, 0.0); N_GROUPS], (0.0_f32, 0.0_f32));
-    for (group, wanted) in groups.iter().zip(&mut wanted) {
-        *wanted = best_scale_and_minimum(group, top, 0.0)?;
-        largest = (largest.0.max(wanted.0), largest.1.max(wanted.1));
+    let (mut wanted, mut simple) = ([(0.0, 0.0); N_GROUPS], [(0.0, 0.0); N_GROUPS]);
+    let mut totals = [0.0; N_GROUPS];
+    for j in 0..N_GROUPS {
+        let pairs = good_scales_and_minima(kernels, &groups[j], top, 0.0)?;
+        let best = most_of(&pairs.gains);
+        wanted[j] = (pairs.scales[best], pairs.minima[best]);
+        let low = pairs.low.min(0.0);
+        simple[j] = ((pairs.high - low) / top, -low);
+        totals[j] = pairs.total;
     }
-    let mut candidate = (half_scale_up(largest.0 / TOP_SCALE)?, half_scale_up(largest.1 / TOP_SCALE)?);
     // Error, (d, dmin), and each group's scale and minimum.
     type Choice = (f32, (f32, f32), [(f32, f32); N_GROUPS]);
     let mut best: Option<Choice> = None;
-    for _ in 0..ROUNDS {
-        let (Some(d), Some(dmin)) = (half_scale(candidate.0), half_scale(candidate.1)) else { break };
-        let (mut chosen, mut left, mut fit) = ([(0.0, 0.0); N_GROUPS], 0.0, Fit::default());
-        for j in 0..N_GROUPS {
-            let ((scale, minimum), error) = best_integers(&groups[j], (d, dmin), wanted[j], top);
-            chosen[j] = (scale, minimum);
-            left += error;
-            fit.add(&groups[j], (d, dmin), (scale, minimum), top);
+    // Once from what the ranges ask for, then from what was found: where one group is far above the others, either may be better.
+    for (wanted, rounds) in [(simple, 1), (wanted, ROUNDS)] {
+        let (mut scale, mut minimum) = (0.0_f32, 0.0_f32);
+        for (d, m) in wanted {
+            (scale, minimum) = (scale.max(d), minimum.max(m));
         }
-        if best.is_none_or(|(least, ..)| left < least) {
-            best = Some((left, (d, dmin), chosen));
-        }
-        match fit.solve() {
-            Some(next) => candidate = next,
-            None => break,
+        let mut candidate = (half_scale_up(scale / TOP_SCALE)?, half_scale_up(minimum / TOP_SCALE)?);
+        for _ in 0..rounds {
+            let (Some(d), Some(dmin)) = (half_scale(candidate.0), half_scale(candidate.1)) else { break };
+            let (mut chosen, mut left, mut fit) = ([(0.0, 0.0); N_GROUPS], 0.0, Fit::default());
+            for j in 0..N_GROUPS {
+                left += best_integers(kernels, (&groups[j], totals[j]), (d, dmin), wanted[j], top, &mut chosen[j], &mut fit);
+            }
+            if best.is_none_or(|(least, ..)| left < least) {
+                best = Some((left, (d, dmin), chosen));
+            }
+            match fit.solve() {
+                Some(next) => candidate = next,
+                None => break,
+            }
         }
     }
     let (_, (d, dmin), chosen) = best?;
@@ -362,21 +413,32 @@ pub(super) fn shifted(x: &[f32; SUPER_BLOCK], top: f32) -> Option<Shifted> {
     Some(fitted)
 }
 
-/// Of the integer scales and minima about the wanted ones, those that leave the least error, and that error.
-fn best_integers(group: &[f32; GROUP], (d, dmin): (f32, f32), wanted: (f32, f32), top: f32) -> ((f32, f32), f32) {
+/// Chooses, of the integer scales and minima about the wanted ones, those that leave the least error; returns that error, and adds what they
+/// give to the fit.
+#[inline(always)]
+fn best_integers(
+    kernels: &Kernels,
+    (group, total): (&[f32; GROUP], f32),
+    (d, dmin): (f32, f32),
+    wanted: (f32, f32),
+    top: f32,
+    chosen: &mut (f32, f32),
+    fit: &mut Fit,
+) -> f32 {
     let scale = nearest((wanted.0 * reciprocal(d)).clamp(0.0, TOP_SCALE));
     let minimum = nearest((wanted.1 * reciprocal(dmin)).clamp(0.0, TOP_SCALE));
-    let (mut best, mut least) = ((0.0, 0.0), f32::INFINITY);
-    for a in [0.0, -1.0, 1.0] {
-        for b in [0.0, -1.0, 1.0] {
-            let (scale, minimum) = ((scale + a).clamp(0.0, TOP_SCALE), (minimum + b).clamp(0.0, TOP_SCALE));
-            let left = shifted_error(group, d * scale, dmin * minimum, top);
-            if left < least {
-                (best, least) = ((scale, minimum), left);
-            }
-        }
+    let zero = [0.0; TRIED];
+    let (mut scales, mut minima, mut ds, mut ms) = (zero, zero, zero, zero);
+    for c in 0..TRIED {
+        scales[c] = (scale + PAIRS[c].0).clamp(0.0, TOP_SCALE);
+        minima[c] = (minimum + PAIRS[c].1).clamp(0.0, TOP_SCALE);
+        ds[c] = d * scales[c];
+        ms[c] = dmin * minima[c];
     }
-    (best, least)
+    let (best, sums, error) = best_pair(kernels, group, (&ds, &ms), top);
+    *chosen = (scales[best], minima[best]);
+    fit.add((sums.q1[best], sums.q2[best], sums.xq[best]), total, *chosen);
+    error
 }
 
 /// Least squares for d and dmin over a super-block whose codes, scales and minima are given.
@@ -391,20 +453,17 @@ struct Fit {
 }
 
 impl Fit {
-    fn add(&mut self, group: &[f32; GROUP], (d, dmin): (f32, f32), (scale, minimum): (f32, f32), top: f32) {
-        let (q1, q2, xq) = shifted_products(group, reciprocal(d * scale), dmin * minimum, top);
-        let mut total = [0.0; 8];
-        for i in 0..GROUP {
-            total[i % 8] += group[i];
-        }
+    #[inline(always)]
+    fn add(&mut self, (q1, q2, xq): (f32, f32, f32), total: f32, (scale, minimum): (f32, f32)) {
         self.aa += scale * scale * q2;
         self.ab += scale * minimum * q1;
         self.bb += minimum * minimum * GROUP as f32;
         self.xa += scale * xq;
-        self.xb += minimum * sum(total);
+        self.xb += minimum * total;
     }
 
     /// d and dmin; none where they are not determined, or one is negative.
+    #[inline(always)]
     fn solve(&self) -> Option<(f32, f32)> {
         if self.bb == 0.0 {
             return (self.aa > 0.0).then(|| (self.xa / self.aa, 0.0));

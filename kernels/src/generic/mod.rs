@@ -3,6 +3,7 @@
 //! Not here: intrinsics, detection, checks of shapes (`dispatch.rs` makes them before it calls). Everything is `#[inline(always)]` down
 //! to the intrinsic, so that it takes on the features of the entry point in `arch/`.
 
+pub(crate) mod attempt;
 pub(crate) mod attention;
 pub(crate) mod elementwise;
 pub(crate) mod exp;

@@ -3,12 +3,12 @@
 //! Not here: how much better, which is measured on models (`benches/RESULTS.md`).
 
 use infer_kernels::testing::Seeded;
-use infer_kernels::{DType, bf16, decode, encode, f16};
+use infer_kernels::{DType, Kernels, bf16, decode, f16};
 
 /// The weights of whole blocks as they come back, or how many were encoded before one that could not be.
 fn round_trip(dtype: DType, x: &[f32]) -> Result<Vec<f32>, usize> {
     let mut bytes = vec![0xa5; dtype.row_bytes(x.len()).unwrap()];
-    match encode(dtype, x, &mut bytes) {
+    match Kernels::detect().encode(dtype, x, &mut bytes) {
         n if n == x.len() => {
             let mut decoded = vec![f32::NAN; n];
             decode(dtype, &bytes, &mut decoded);
@@ -94,6 +94,26 @@ const DRAWS: [fn(&mut Seeded) -> f32; 8] = [
     // Where f16 has few digits left.
     |seeded| seeded.uniform() * 1e-5,
 ];
+
+/// Files must not depend on the machine that made them.
+#[test]
+fn every_rung_makes_the_same_blocks() {
+    let mut seeded = Seeded(11);
+    for dtype in writable() {
+        for draw in DRAWS {
+            let x: Vec<f32> = (0..8 * dtype.block_len()).map(|_| draw(&mut seeded)).collect();
+            let made = Kernels::available().map(|kernels| {
+                let mut bytes = vec![0x5a; dtype.row_bytes(x.len()).unwrap()];
+                assert_eq!(kernels.encode(dtype, &x, &mut bytes), x.len());
+                (kernels.isa(), bytes)
+            });
+            let made: Vec<_> = made.collect();
+            for (isa, bytes) in &made {
+                assert!(*bytes == made[0].1, "{dtype}: {isa} and {}", made[0].0);
+            }
+        }
+    }
+}
 
 #[test]
 fn no_block_is_worse_than_the_simple_rule_makes_it() {

@@ -1,0 +1,66 @@
+//! Trying many scales on the same weights: what takes the time when weights are encoded.
+//!
+//! Lanes are candidates, so that no sum goes across lanes and the outcome has the same bits with vectors of any width. Products and sums are
+//! rounded each by itself, never fused, for the same reason. Not here: which candidates there are, and the choice (`block/search.rs`).
+
+use crate::vector::Vector;
+
+/// Candidates that are tried side by side: the lanes of AVX2's vectors. More at a time were no faster (Zen 4), and tried what need not be.
+pub(crate) const TRIED: usize = 8;
+/// A number for each candidate.
+pub(crate) type Tried = [f32; TRIED];
+
+/// Candidates for w = d · q - m.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidates<'a> {
+    /// The scales d; they count for the error alone.
+    pub(crate) d: &'a Tried,
+    /// Their reciprocals; zero for zero.
+    pub(crate) inverse: &'a Tried,
+    pub(crate) m: &'a Tried,
+    /// The least and the largest code, of magnitudes below 2^22.
+    pub(crate) codes: (f32, f32),
+}
+
+/// What came of them, with q the nearest code of x + m: Σq, Σq², Σx·q, and where it was asked for Σ(x + m - d·q)².
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) q1: Tried,
+    pub(crate) q2: Tried,
+    pub(crate) xq: Tried,
+    pub(crate) error: Tried,
+}
+
+/// Tries candidates on weights. x: (n,)
+///
+/// # Safety
+/// The CPU has the features that `V` needs.
+#[inline(always)]
+pub(crate) unsafe fn attempt<V: Vector, const WITH_ERROR: bool>(x: &[f32], tried: Candidates<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    // SAFETY: the features are the caller's; TRIED is a multiple of LANES, so that each load and store is within its array.
+    unsafe {
+        let (low, high) = (V::splat(tried.codes.0), V::splat(tried.codes.1));
+        for c in (0..TRIED).step_by(V::LANES) {
+            let (d, inverse, m) = (V::load(&tried.d[c]), V::load(&tried.inverse[c]), V::load(&tried.m[c]));
+            let (mut q1, mut q2, mut xq, mut error) = (V::splat(0.0), V::splat(0.0), V::splat(0.0), V::splat(0.0));
+            for &x in x {
+                let x = V::splat(x);
+                let shifted = x.add(m);
+                let q = shifted.mul(inverse).max(low).min(high).round();
+                q1 = q1.add(q);
+                q2 = q2.add(q.mul(q));
+                xq = xq.add(x.mul(q));
+                if WITH_ERROR {
+                    let rest = shifted.sub(d.mul(q));
+                    error = error.add(rest.mul(rest));
+                }
+            }
+            q1.store(&mut outcome.q1[c]);
+            q2.store(&mut outcome.q2[c]);
+            xq.store(&mut outcome.xq[c]);
+            error.store(&mut outcome.error[c]);
+        }
+    }
+    outcome
+}
