@@ -3,7 +3,7 @@
 //! Not here: the memory map (`mmap.rs`) and the formats.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -76,24 +76,31 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError
 /// # Errors
 /// If the file ends before, cannot be read, or memory is short.
 pub(crate) fn read_exactly(path: &Path, file: impl Read, length: u64) -> Result<Vec<u8>, LoadError> {
-    let mut bytes = Vec::new();
-    append_exactly(path, file, length, &mut bytes)?;
-    Ok(bytes)
-}
-
-/// Reads the next `length` bytes of `file` and appends them to `bytes`.
-///
-/// # Errors
-/// Those of [`read_exactly`].
-pub(crate) fn append_exactly(path: &Path, file: impl Read, length: u64, bytes: &mut Vec<u8>) -> Result<(), LoadError> {
-    let before = bytes.len();
     let wanted = usize::try_from(length).map_err(|_| LoadError::memory(path, length))?;
+    let mut bytes = Vec::new();
     bytes.try_reserve_exact(wanted).map_err(|_| LoadError::memory(path, length))?;
-    file.take(length).read_to_end(bytes).map_err(|error| LoadError::os(path, "read the file", error))?;
-    match bytes.len() - before {
-        read if read == wanted => Ok(()),
+    file.take(length).read_to_end(&mut bytes).map_err(|error| LoadError::os(path, "read the file", error))?;
+    match bytes.len() {
+        read if read == wanted => Ok(bytes),
         read => Err(LoadError::changed(path, format_args!("{read} bytes instead of {wanted}"))),
     }
+}
+
+/// Reads the next bytes of `file` into the whole of `bytes`.
+///
+/// # Errors
+/// If the file ends before, or cannot be read.
+pub(crate) fn fill_exactly(path: &Path, mut file: impl Read, bytes: &mut [u8]) -> Result<(), LoadError> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read(&mut bytes[done..]) {
+            Ok(0) => return Err(LoadError::changed(path, format_args!("{done} bytes instead of {}", bytes.len()))),
+            Ok(read) => done += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(LoadError::os(path, "read the file", error)),
+        }
+    }
+    Ok(())
 }
 
 /// Whether a directory entry of this name exists, whatever it is. A file that exists and cannot be read is an error later on,
