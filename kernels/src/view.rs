@@ -48,7 +48,7 @@ impl<'a> MatMut<'a> {
     }
 
     /// A row of the window. `row < rows`.
-    #[inline]
+    #[inline(always)]
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         // SAFETY: `ptr` points at `rows` rows of `cols` elements, `stride` apart, all exclusively borrowed by `self`.

@@ -216,8 +216,9 @@ unsafe fn pack<B: Scales>(x: Int8Rows<'_>, k: usize, t: usize, to: &mut [Line]) 
                         for j in 0..4 {
                             v[j] = _mm_loadu_si128(q.add(j * k + g * B::GROUP + 16 * part).cast());
                         }
-                        for (d, v) in transposed_4(v).into_iter().enumerate() {
-                            _mm_storeu_si128(to.add((2 + 4 * part + d) * NR).cast(), v);
+                        let v = transposed_4(v);
+                        for d in 0..4 {
+                            _mm_storeu_si128(to.add((2 + 4 * part + d) * NR).cast(), v[d]);
                         }
                     }
                 }

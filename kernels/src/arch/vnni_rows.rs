@@ -113,8 +113,8 @@ unsafe fn rows<B: Quads, const NR: usize, const PREFETCH: bool>(
     for r in 0..out.cols() {
         // SAFETY: the row exists; the features are the caller's.
         let sums = unsafe { dot::<B, NR, PREFETCH>(w, r * row_len, packed, k) };
-        for (b, sum) in sums.into_iter().enumerate() {
-            out.set(t + b, r, sum);
+        for b in 0..NR {
+            out.set(t + b, r, sums[b]);
         }
     }
 }
