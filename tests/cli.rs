@@ -494,6 +494,23 @@ mod unix {
     }
 
     #[test]
+    fn a_limit_on_the_size_of_files_is_a_lack_of_room() {
+        let dir = Dir::new();
+        let out = dir.path("out").display().to_string();
+        let limited = |script: &str, args: &[&str]| shell(&format!("ulimit -f 1; {script}"), model_args(args));
+        let long = ["--ignore-eos", "-c", "3000", "-n", "2000", "--temperature", "1", "--prompt", "x"];
+        let line = limited(&format!("exec \"$0\" \"$@\" > '{out}'"), &long).fails(3);
+        assert!(line.starts_with("standard output: expected room for the text, found: File too large"), "{line}");
+        assert!((512..=1024).contains(&fs::metadata(&out).unwrap().len()));
+        // A cache that cannot be written is told, and the text comes; a conversation that cannot be saved ends a script.
+        let cache = dir.path("cache").display().to_string();
+        let output = limited("exec \"$0\" \"$@\"", &["--prompt", "once", "-n", "2", "--prompt-cache", &cache]).run();
+        let warned = text(&output.stderr);
+        assert!(output.status.success() && warned.contains(": expected to write the file, found: File too large"), "{warned}");
+        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1, "what could not be written is gone");
+    }
+
+    #[test]
     fn tight_limits_are_met_or_told() {
         let (prompt, expected, n) = recorded_generation();
         let n = n.to_string();

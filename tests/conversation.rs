@@ -180,6 +180,86 @@ mod terminal {
         }
     }
 
+    /// Reads until `end` came up.
+    fn read_to(far: &mut File, end: &str) -> String {
+        let mut found = Vec::new();
+        while !found.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            assert_eq!(far.read(&mut byte).unwrap_or(0), 1, "the program ended after {:?}", text(&found));
+            found.push(byte[0]);
+        }
+        text(&found)
+    }
+
+    #[test]
+    fn termination_during_an_answer_ends_the_program_and_ctrl_c_the_answer() {
+        let (dir, args) = endless();
+        let saved = dir.path("saved.json");
+        for name in ["TERM", "HUP"] {
+            let (mut far, near) = open();
+            let before = tcgetattr(&near).unwrap();
+            let mut child = start(&near, &args);
+            for message in ["first", "second"] {
+                wait_for(&near, true);
+                write!(far, "{message}\r").unwrap();
+                // The answer has begun.
+                wait_for(&near, false);
+                far.read_exact(&mut [0; 400]).unwrap();
+                if message == "first" {
+                    signal(&child, "INT");
+                    // The prompt of the editor, which begins with a paste mode.
+                    read_to(&mut far, "\x1b[?2004h");
+                    write!(far, "/save {}\r", saved.display()).unwrap();
+                    read_to(&mut far, "\x1b[?2004h");
+                    let messages: Vec<Value> = serde_json::from_slice(&fs::read(&saved).unwrap()).unwrap();
+                    assert!(messages.len() == 2 && messages[0]["content"] == "first", "{messages:?}");
+                }
+            }
+            signal(&child, name);
+            let _output = collect(UntilGone(far.try_clone().unwrap()));
+            assert_eq!(wait(&mut child).unwrap().code(), Some(130), "{name}");
+            let after = tcgetattr(&near).unwrap();
+            assert_eq!((after.local_modes, after.input_modes), (before.local_modes, before.input_modes), "{name}");
+            assert_eq!((after.output_modes, after.control_modes), (before.output_modes, before.control_modes), "{name}");
+        }
+    }
+
+    #[test]
+    fn commands_and_messages_of_several_lines_are_typed_at_a_terminal() {
+        let (dir, mut args) = endless();
+        args.retain(|arg| arg != "-n" && arg != "900000");
+        args.extend(["-n".to_string(), "4".to_string()]);
+        let (mut far, near) = open();
+        let mut child = start(&near, &args);
+        let file = |name: &str| dir.path(name).display().to_string();
+        let lines = [
+            "/system Be kind.",
+            "two\\",
+            "lines",
+            &format!("/save {}", file("a")),
+            "/clear",
+            &format!("/save {}", file("b")),
+            &format!("/load {}", file("a")),
+            "/undo",
+            &format!("/save {}", file("c")),
+            "/nothing",
+        ];
+        for line in lines {
+            read_to(&mut far, "\x1b[?2004h");
+            write!(far, "{line}\r").unwrap();
+        }
+        let said = read_to(&mut far, "\x1b[?2004h");
+        assert!(said.contains("error: /nothing: expected a command, found none of that name (try /help)"), "{said}");
+        // Ctrl-D on an empty line leaves.
+        write!(far, "\x04").unwrap();
+        let _output = collect(UntilGone(far.try_clone().unwrap()));
+        assert!(wait(&mut child).unwrap().success());
+        let messages = |name: &str| -> Vec<Value> { serde_json::from_slice(&fs::read(dir.path(name)).unwrap()).unwrap() };
+        let all = messages("a");
+        assert_eq!((all.len(), &all[0]["content"], &all[1]["content"]), (3, &"Be kind.".into(), &"two\nlines".into()));
+        assert_eq!((messages("b"), messages("c")), (all[..1].to_vec(), all[..1].to_vec()), "/clear, and /load with /undo");
+    }
+
     #[test]
     fn what_is_typed_ahead_is_not_lost() {
         let (dir, args) = endless();

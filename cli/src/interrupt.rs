@@ -1,6 +1,6 @@
 //! Ctrl-C and termination: the process ends with exit code 130 at once, whatever it is doing, with the terminal as it was found.
 //!
-//! `infer chat` alone asks for the answer to be stopped instead. Elsewhere deliberately no flag that loops would poll: a page fault in a
+//! `infer chat` alone asks for the answer to be stopped by Ctrl-C instead. Elsewhere deliberately no flag that loops would poll: a page fault in a
 //! mapped file or a long matrix product polls nothing. That is safe because nothing needs an orderly end: standard output is flushed after
 //! each piece of text, a file that is being written, which has another name until it is whole, is removed, and a terminal that was set to
 //! edit a line is put back.
@@ -21,26 +21,56 @@ static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// Installs the handler. Should the system refuse it, Ctrl-C still ends the process in the system's own way.
+/// Begins to listen. To be called before there is another thread. Should the system refuse, Ctrl-C still ends the process in the system's own way.
+///
+/// A write beyond the limit of `ulimit -f` is an error like a full disk from here on; by itself it would end the process.
 pub fn install() {
-    let installed = ctrlc::set_handler(|| {
-        // The first stops the answer; one more, should that take long, the program.
-        if ANSWERING.load(Ordering::SeqCst) && !STOPPED.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        if BAR_SHOWN.load(Ordering::SeqCst) {
-            // Clear the bar's line and show the cursor again. Without the stream's lock: the thread that draws may hold it.
-            let _ = std::io::stderr().write_all(b"\r\x1b[2K\x1b[?25h");
-        }
-        if let Some(path) = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = std::fs::remove_file(path);
-        }
-        restore_terminal();
-        std::process::exit(STATUS);
-    });
-    if let Err(error) = installed {
+    if let Err(error) = listen() {
         report::warn(&format!("Ctrl-C cannot be caught: {error}"));
     }
+}
+
+/// All threads to come leave these signals to one that waits for them: so it knows which came.
+#[cfg(unix)]
+fn listen() -> std::io::Result<()> {
+    use nix::sys::signal::{SigSet, Signal};
+    let ends = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    let mut held_back = ends;
+    held_back.add(Signal::SIGXFSZ);
+    held_back.thread_block()?;
+    let wait = move || {
+        while let Ok(signal) = ends.wait() {
+            if signal == Signal::SIGINT { interrupt() } else { end() }
+        }
+    };
+    let started = std::thread::Builder::new().name("signals".to_string()).spawn(wait);
+    // Without that thread nobody would hear them.
+    started.map(drop).inspect_err(|_| ends.thread_unblock().unwrap_or_default())
+}
+
+#[cfg(not(unix))]
+fn listen() -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(interrupt)
+}
+
+/// Ctrl-C. The first stops the answer; one more, should that take long, the program.
+fn interrupt() {
+    if !ANSWERING.load(Ordering::SeqCst) || STOPPED.swap(true, Ordering::SeqCst) {
+        end();
+    }
+}
+
+/// Ends the process.
+fn end() {
+    if BAR_SHOWN.load(Ordering::SeqCst) {
+        // Clear the bar's line and show the cursor again. Without the stream's lock: the thread that draws may hold it.
+        let _ = std::io::stderr().write_all(b"\r\x1b[2K\x1b[?25h");
+    }
+    if let Some(path) = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = std::fs::remove_file(path);
+    }
+    restore_terminal();
+    std::process::exit(STATUS);
 }
 
 /// Tells the handler whether a progress bar is on the terminal.

@@ -45,7 +45,7 @@ impl Failure {
     pub fn output(error: io::Error) -> Failure {
         match error.kind() {
             ErrorKind::BrokenPipe => Failure { status: 0, line: String::new() },
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory => {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge | ErrorKind::OutOfMemory => {
                 Failure { status: STATUS_RESOURCES, line: format!("standard output: expected room for the text, found: {error}") }
             }
             _ => Failure { status: 4, line: format!("standard output: expected to write the text, found: {error}") },

@@ -33,7 +33,9 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("fancy_regex", &["loaders/src/"]),
     ("rayon", &["engine/src/team.rs"]),
     ("clap", &["cli/src/"]),
-    ("ctrlc", &["cli/src/"]),
+    // Signals, by system.
+    ("nix", &["cli/src/interrupt.rs"]),
+    ("ctrlc", &["cli/src/interrupt.rs"]),
     ("indicatif", &["cli/src/"]),
     // What a grammar allows next; its token trie comes with it.
     ("llguidance", &["cli/src/grammar.rs"]),

@@ -73,8 +73,6 @@ pub(crate) struct Speculator<'m> {
     mode: Speculation,
     lookup: Lookup,
     model: Option<DraftModel<'m>>,
-    /// What a token of the model's is guessed to cost before one was measured, in passes of the target.
-    model_cost: f64,
     /// The model failed, and is asked no more.
     model_is_off: bool,
     odds: Odds,
@@ -108,8 +106,8 @@ struct Open {
     origin: Origin,
     /// Of the pass that verifies it.
     n_rows: usize,
-    /// For drafting.
-    time: Duration,
+    /// Tokens that a model drafted for it.
+    n_asked: usize,
 }
 
 impl<'m> Speculator<'m> {
@@ -121,7 +119,7 @@ impl<'m> Speculator<'m> {
     /// Has the model of `session` draft, too, for `target`, which continues `prompt`.
     pub fn with_model(mut self, session: Session<'m>, prompt: &[u32], target: &Model) -> Speculator<'m> {
         let bytes = |model: &Model| model.cost(0..1, 1).bytes as f64;
-        self.model_cost = bytes(session.model) / bytes(target).max(1.0);
+        self.pace.expect_drafts(bytes(session.model) / bytes(target).max(1.0));
         self.model = Some(DraftModel::new(session, prompt));
         self
     }
@@ -156,20 +154,21 @@ impl<'m> Speculator<'m> {
         if self.mode == Speculation::Off || limit == 0 {
             return;
         }
-        let started = Instant::now();
         (self.lookup.len()..text.len()).for_each(|place| self.lookup.push(text[place]));
         self.lookup.push(last);
         let Some((source, n)) = self.plan(limit) else { return };
         match source {
             Source::Lookup(found) => self.lookup.follow(found, n, draft),
             Source::Model => {
+                let started = Instant::now();
                 self.ask_model(|model| model.draft(chooser, (text, last), n, stop_ids, draft));
                 self.pace.drafted(draft.len(), started.elapsed());
             }
         }
+        let n_asked = if matches!(source, Source::Model) { draft.len() } else { 0 };
         // Nothing follows the end of a text.
         draft.truncate(draft.iter().position(|id| stop_ids.contains(id)).unwrap_or(n));
-        self.open = Some(Open { origin: source.origin(), n_rows: 1, time: started.elapsed() });
+        self.open = Some(Open { origin: source.origin(), n_rows: 1, n_asked });
     }
 
     /// Where to have how many tokens drafted, at least one and at most `limit`; `None` where that does not pay.
@@ -212,7 +211,7 @@ impl<'m> Speculator<'m> {
         if was_refused {
             self.odds.count(open.origin.further(n_right), false);
         }
-        self.pace.settle(open.n_rows, n_right + 1, open.time);
+        self.pace.settle(open.n_rows, n_right + 1, open.n_asked);
     }
 
     /// Forgets the tokens from `len` on: they were taken back.
@@ -230,17 +229,17 @@ impl<'m> Speculator<'m> {
     /// Seconds that drafts saved, less than 0 where they cost, if `n_right` tokens of the last one were right; `None` before there was a
     /// pass of one row to compare with.
     pub fn saved(&self, n_right: usize) -> Option<f64> {
-        let open = self.open.as_ref().map_or(Some(0.0), |open| self.pace.won(open.n_rows, n_right + 1, open.time));
+        let open = self.open.as_ref().map_or(Some(0.0), |open| self.pace.won(open.n_rows, n_right + 1, open.n_asked));
         Some(self.pace.saved() + open?).filter(|_| self.pace.single().is_some())
     }
 
     /// The number of tokens, at most `limit`, with which a draft from `source` gives the most tokens per second, and how many; `None` where
     /// none gives more than a single row, or there is too much to lose.
     fn best_length(&self, source: Source, limit: usize) -> Option<(usize, f64)> {
-        let single = self.pace.single().filter(|_| !self.pace.is_stale())?;
+        let single = self.pace.single().filter(|_| self.pace.knows_single())?;
         let of_token = match source {
             Source::Lookup(_) => 0.0,
-            Source::Model => self.pace.drafting().unwrap_or(self.model_cost * single),
+            Source::Model => self.pace.drafting(),
         };
         let (mut best, mut best_rate) = (None, MIN_GAIN / single);
         // The odds that all tokens up to one are right, and with them the number of tokens that the pass gives.
@@ -325,8 +324,9 @@ mod tests {
                 for n in [20, 100, 2000] {
                     let (plain, _) = run(Speculation::Off, n, right, cost);
                     let (auto, _) = run(Speculation::Auto, n, right, cost);
-                    // Beside the part of all time, two passes: the one that may always be lost, and the last, which took longer than it promised.
-                    let allowed = plain.as_secs_f64() * 1.015 + 0.041;
+                    // Beside the part of all time, four passes: one may always be lost, and that a few rows more take four times as long
+                    // is believed the second time only, since on a busy machine the first may have had another reason.
+                    let allowed = plain.as_secs_f64() * 1.015 + 0.081;
                     assert!(auto.as_secs_f64() <= allowed, "cost {i}, {right} right, {n} tokens: {auto:?} after {plain:?}");
                 }
             }

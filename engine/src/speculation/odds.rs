@@ -18,7 +18,7 @@ const N_KINDS: usize = 8;
 const MODEL: usize = 7;
 
 /// What is expected of each kind before anything is known: the longer a match, the better.
-const PRIOR: [f64; N_KINDS] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.7];
+const PRIOR: [f64; N_KINDS] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.8];
 
 /// How many tokens' worth of evidence that is.
 const PRIOR_WEIGHT: f64 = 4.0;

@@ -21,6 +21,9 @@ const GUESSED_ROW: f64 = 0.125;
 /// Passes after which a time that was not measured again counts for half: a machine that was busy then may not be now.
 const HALF_LIFE: f64 = 64.0;
 
+/// Passes of a single row before anything is compared with them.
+const MIN_SAMPLES: usize = 3;
+
 /// Passes after which a single row is measured again, should there be a draft each time.
 const MAX_AGE: u64 = 64;
 
@@ -48,6 +51,8 @@ pub(super) struct Pace {
     prefill_row: Option<f64>,
     /// Of a token that a model drafted.
     drafting: Samples,
+    /// What one is guessed to take, in passes of one row.
+    guessed_draft: f64,
     n_passes: u64,
     /// Seconds of all passes.
     total: f64,
@@ -113,23 +118,35 @@ impl Pace {
         self.drafting.add(time.as_secs_f64() / n_tokens.max(1) as f64, self.n_passes);
     }
 
-    /// Seconds of a token that a model drafts; `None` before there was one.
-    pub fn drafting(&self) -> Option<f64> {
-        self.drafting.median(None)
+    /// A token that a model drafts is guessed to take so many passes of one row.
+    pub fn expect_drafts(&mut self, n_passes: f64) {
+        self.guessed_draft = n_passes;
     }
 
-    /// The yield of a pass with a draft: its rows, the tokens that it gave, and the time of drafting.
-    pub fn settle(&mut self, n_rows: usize, n_tokens: usize, drafting: Duration) {
-        let won = self.won(n_rows, n_tokens, drafting).unwrap_or(0.0);
+    /// Seconds of a token that a model drafts.
+    pub fn drafting(&self) -> f64 {
+        let guess = self.guessed_draft * self.single().unwrap_or(0.0);
+        let weight = self.weight(&self.drafting);
+        weight * self.drafting.median(Some(guess)).unwrap_or(guess) + (1.0 - weight) * guess
+    }
+
+    /// What times count that were not measured lately.
+    fn weight(&self, samples: &Samples) -> f64 {
+        0.5_f64.powf((self.n_passes - samples.at) as f64 / HALF_LIFE)
+    }
+
+    /// The yield of a pass with a draft: its rows, the tokens that it gave, and those that a model drafted for it.
+    pub fn settle(&mut self, n_rows: usize, n_tokens: usize, n_drafted: usize) {
+        let won = self.won(n_rows, n_tokens, n_drafted).unwrap_or(0.0);
         self.saved += won;
         self.balance = (self.balance + won).min(MAX_CREDIT * self.single().unwrap_or(0.0));
     }
 
     /// Seconds that such a pass saved, or cost where negative; `None` before there was a pass of one row. By the times that such passes usually
     /// take: what else the machine was busy with during this one is not the draft's doing.
-    pub fn won(&self, n_rows: usize, n_tokens: usize, drafting: Duration) -> Option<f64> {
+    pub fn won(&self, n_rows: usize, n_tokens: usize, n_drafted: usize) -> Option<f64> {
         let pass = self.samples.get(n_rows)?.median(None)?;
-        Some(n_tokens as f64 * self.single()? - pass - drafting.as_secs_f64())
+        Some(n_tokens as f64 * self.single()? - pass - n_drafted as f64 * self.drafting())
     }
 
     /// Seconds that all such passes saved.
@@ -142,9 +159,10 @@ impl Pace {
         self.samples[1].median(None)
     }
 
-    /// Whether the time of a single row is out of date.
-    pub fn is_stale(&self) -> bool {
-        self.n_passes - self.samples[1].at >= MAX_AGE
+    /// Whether the time of a single row is known well enough to compare with: the first pass of a run is often slow, and times age.
+    pub fn knows_single(&self) -> bool {
+        let samples = &self.samples[1];
+        samples.n >= MIN_SAMPLES && self.n_passes - samples.at < MAX_AGE
     }
 
     /// What is known of passes of 1, 2, ... rows, in turn, up to twice as many as were measured. Nothing before a single row was measured.
@@ -158,7 +176,7 @@ impl Pace {
             let (n_rows, guess) = (i + 1, time + row);
             let next = match samples.median((n_rows > 1).then_some(guess)) {
                 Some(median) if samples.n > 0 => {
-                    let weight = 0.5_f64.powf((self.n_passes - samples.at) as f64 / HALF_LIFE);
+                    let weight = self.weight(samples);
                     (Pass { time: weight * median + (1.0 - weight) * guess, at_worst: median }, (n_rows, median))
                 }
                 // At worst as long as several of the passes that were measured.
@@ -212,9 +230,9 @@ mod tests {
         assert_eq!(micros(&pace)[..3], [(8_000, 8_000), (30_000, 30_000), (31_000, 60_000)]);
         (0..64).for_each(|_| pace.pass(1, 8 * MS));
         assert_eq!(micros(&pace)[1], ((30_000 + 9_000) / 2, 30_000));
-        assert!(!pace.is_stale());
+        assert!(pace.knows_single());
         (0..64).for_each(|_| pace.pass(2, 9 * MS));
-        assert!(pace.is_stale());
+        assert!(!pace.knows_single());
     }
 
     #[test]
@@ -223,9 +241,16 @@ mod tests {
         (0..100).for_each(|_| pace.pass(1, 10 * MS));
         assert!(pace.can_risk(0.024) && !pace.can_risk(0.026));
         pace.pass(2, 25 * MS);
-        pace.settle(2, 1, Duration::ZERO);
+        pace.settle(2, 1, 0);
         assert!(pace.can_risk(0.009) && !pace.can_risk(0.011));
-        (0..100).for_each(|_| pace.settle(2, 5, Duration::ZERO));
+        (0..100).for_each(|_| pace.settle(2, 5, 0));
         assert!(pace.can_risk(0.064) && !pace.can_risk(0.066));
+        // What a model drafts is charged as well, at the median of what its tokens took and what was guessed.
+        pace.expect_drafts(0.1);
+        pace.drafted(1, 90 * MS);
+        assert!((pace.drafting() - 0.001).abs() < 1e-9);
+        [(4, 8), (4, 8)].into_iter().for_each(|(n, ms)| pace.drafted(n, ms * MS));
+        pace.settle(2, 1, 3);
+        assert!(pace.can_risk(0.043) && !pace.can_risk(0.045));
     }
 }

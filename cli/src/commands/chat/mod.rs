@@ -158,8 +158,7 @@ impl Chat<'_> {
 
     /// Writes the messages; a file that is there is replaced only by a whole one.
     fn save(&self, file: &Path) -> Result<(), Failure> {
-        let failed =
-            |error: io::Error| Failure::input(format!("{}: expected to write the conversation, found: {error}", file.display()));
+        let failed = |error: io::Error| Failure::write(file.display(), &error);
         let name = file.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
         let mut part = name.to_os_string();
         part.push(format!(".{}.part", std::process::id()));
