@@ -339,8 +339,9 @@ fn wait_for_handler(child: &Child) {
             thread::sleep(Duration::from_secs(2));
             return;
         };
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
-        if u64::from_str_radix(caught.trim(), 16).is_ok_and(|caught| caught >> 1 & 1 == 1) {
+        // Held back by all threads for the one that waits for it.
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or_default();
+        if u64::from_str_radix(blocked.trim(), 16).is_ok_and(|blocked| blocked >> 1 & 1 == 1) {
             return;
         }
     }
