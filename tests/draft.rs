@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use infer::{GenerateOptions, Grammar, ModelOptions, Sampling, Speculation, TextModel};
 use serde_json::Value;
 
-use crate::speculation::{always, greedy, model, prompt, run, run_in, sampled};
+use crate::speculation::{always, greedy, model, prompt, run, sampled, two_hundred_prompts};
 use crate::util::{Dir, checkpoint, infer, text};
 
 /// The demonstration model.
@@ -35,28 +35,8 @@ fn pair(n_threads: usize, draft: &Path) -> TextModel {
 #[test]
 fn two_hundred_prompts_give_the_same_bits_with_and_without() {
     let dir = Dir::new();
-    let (plain_model, pairs) = (model(2), [1, 2].map(|n| pair(n, &quantised(&dir))));
-    let (mut n_drafted, mut n_accepted) = (0, 0);
-    for i in 0..200 {
-        // What is taken back of a draft is gone from both sessions, too: the next text goes on in them.
-        let (mut plain_session, mut session) = (None, None);
-        for sampling in [greedy(), sampled(i)] {
-            let options = GenerateOptions {
-                max_tokens: Some(12),
-                sampling: Some(sampling),
-                n_logprobs: Some(2),
-                ignore_eos: i % 3 == 0,
-                ..GenerateOptions::default()
-            };
-            let (plain, _) = run_in(&mut plain_session, &plain_model, &prompt(i), &options, Speculation::Off);
-            let speculation = if i % 5 == 4 { Speculation::Auto } else { always(1 + i % 6) };
-            let (found, timings) = run_in(&mut session, &pairs[i % 2], &prompt(i), &options, speculation);
-            assert_eq!(found, plain, "prompt {i}, {speculation}");
-            assert_eq!(timings.decode_passes + timings.accepted_tokens, timings.decode_tokens, "prompt {i}, {speculation}");
-            n_drafted += timings.drafted_tokens;
-            n_accepted += timings.accepted_tokens;
-        }
-    }
+    let (plain, pairs) = (model(2), [1, 2].map(|n| pair(n, &quantised(&dir))));
+    let (n_drafted, n_accepted) = two_hundred_prompts(&plain, [&pairs[0], &pairs[1]], 12, 6);
     assert!(n_accepted > 1000 && n_drafted - n_accepted > 200, "{n_accepted} of {n_drafted}");
 }
 

@@ -91,31 +91,38 @@ pub fn sampled(seed: usize) -> Sampling {
     Sampling { temperature: 0.8, top_p: 0.9, seed: seed as u64, ..Sampling::default() }
 }
 
-#[test]
-fn two_hundred_prompts_give_the_same_bits_with_and_without() {
-    let models = [model(1), model(2)];
+/// Continues two hundred prompts without drafts, and with drafts of up to `longest` tokens, greedily and then sampled. The texts must be the
+/// same. Returns how many tokens were drafted, and how many of them were right.
+pub fn two_hundred_prompts(plain: &TextModel, drafting: [&TextModel; 2], max_tokens: usize, longest: usize) -> (usize, usize) {
     let (mut n_drafted, mut n_accepted) = (0, 0);
     for i in 0..200 {
         // What is taken back of a draft is gone from the session, too: the next text goes on in it.
         let (mut plain_session, mut session) = (None, None);
         for sampling in [greedy(), sampled(i)] {
             let options = GenerateOptions {
-                max_tokens: Some(16),
+                max_tokens: Some(max_tokens),
                 sampling: Some(sampling),
                 n_logprobs: Some(2),
                 ignore_eos: i % 3 == 0,
                 ..GenerateOptions::default()
             };
-            let (plain, timings) = run_in(&mut plain_session, &models[0], &prompt(i), &options, Speculation::Off);
+            let (expected, timings) = run_in(&mut plain_session, plain, &prompt(i), &options, Speculation::Off);
             assert_eq!((timings.drafted_tokens, timings.decode_passes), (0, timings.decode_tokens));
-            let speculation = if i % 5 == 4 { Speculation::Auto } else { always(1 + i % 15) };
-            let (found, timings) = run_in(&mut session, &models[i % 2], &prompt(i), &options, speculation);
-            assert_eq!(found, plain, "prompt {i}, {speculation}");
+            let speculation = if i % 5 == 4 { Speculation::Auto } else { always(1 + i % longest) };
+            let (found, timings) = run_in(&mut session, drafting[i % 2], &prompt(i), &options, speculation);
+            assert_eq!(found, expected, "prompt {i}, {speculation}");
             assert_eq!(timings.decode_passes + timings.accepted_tokens, timings.decode_tokens, "prompt {i}, {speculation}");
             n_drafted += timings.drafted_tokens;
             n_accepted += timings.accepted_tokens;
         }
     }
+    (n_drafted, n_accepted)
+}
+
+#[test]
+fn two_hundred_prompts_give_the_same_bits_with_and_without() {
+    let models = [model(1), model(2)];
+    let (n_drafted, n_accepted) = two_hundred_prompts(&models[0], [&models[0], &models[1]], 16, 15);
     // The model seldom tells a story twice: most drafts are wrong, and some are right.
     assert!(n_accepted > 20 && n_drafted - n_accepted > 500, "{n_accepted} of {n_drafted}");
 }

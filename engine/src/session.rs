@@ -2,6 +2,8 @@
 //!
 //! Not here: the loop that reads and chooses (`generate.rs`), and files: bytes come from the caller and go to it.
 
+use infer_kernels::DType;
+
 use crate::error::ModelError;
 use crate::kv_cache::{KvCache, PAGE_LEN, SequenceId};
 use crate::model::Model;
@@ -68,7 +70,9 @@ impl<'m> Session<'m> {
 
     /// What the bytes of [`Session::pages`] mean, beside the weights: the layout, and the arithmetic that made them.
     pub fn page_name(&self) -> String {
-        format!("{}, isa {}, compute {}", self.cache.page_name(), self.model.isa(), self.model.compute)
+        // What `auto` makes of bf16 weights depends on more of the CPU than the instruction set; all else follows from these.
+        let (model, of_bf16) = (self.model, self.model.compute_of(DType::BF16));
+        format!("{}, isa {}, compute {} ({of_bf16} for bf16)", self.cache.page_name(), model.isa(), model.compute)
     }
 
     /// Keys and values as bytes, a page for each [`PAGE_LEN`] tokens; the last may be partly unused.
