@@ -38,6 +38,9 @@ fn every_step_takes_part_and_its_neutral_value_takes_none() {
     assert_eq!(repeat(&["--dry-multiplier", "0", "--dry-base", "3"]), "e".repeat(8));
     assert!(repeat(&["--dry-multiplier", "200"]).starts_with("eee") && repeat(&["--dry-multiplier", "200"]) != "e".repeat(8));
     assert_eq!(repeat(&["--dry-multiplier", "200", "--dry-sequence-breaker", "e"]), "e".repeat(8));
+    // In several tokens, too: what came before the last of them is no part of a repetition.
+    assert_eq!(repeat(&["--dry-multiplier", "200", "--dry-sequence-breaker", "ee"]), "e".repeat(8));
+    assert_eq!(repeat(&["--dry-multiplier", "200", "--dry-sequence-breaker", "xe"]), repeat(&["--dry-multiplier", "200"]));
     assert_eq!(repeat(&["--dry-multiplier", "200", "--dry-penalty-last-n", "1"]), "e".repeat(8));
     // A step that is not in the chain does nothing.
     assert_same_text(&sample(&["--samplers", "temperature"]), &sample(&["--samplers", "temperature", "--min-p", "0.9"]));

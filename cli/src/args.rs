@@ -364,9 +364,10 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub dry_allowed_length: Option<usize>,
     /// Look for repetitions in the last N tokens of prompt and text [default: all]
+    // All, as DRY's author does, not the 64 of the repetition penalty: the repetitions that DRY is for are longer than that.
     #[arg(long, value_name = "N", value_parser = saturating_count, allow_negative_numbers = true)]
     pub dry_penalty_last_n: Option<usize>,
-    /// No repetition reaches across a token with this in its text; may be given several times [default: line end : " *]
+    /// No repetition reaches across this text; may be given several times [default: line end : " *]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub dry_sequence_breaker: Vec<String>,
     /// Add B to the logit of a token, given by its id or by a text (each token of it); -inf forbids it; may be given several times

@@ -3,6 +3,7 @@
 //! Not here: syntax (`args.rs`), the jobs (`commands/`), messages (`report.rs`).
 
 mod args;
+mod breakers;
 mod budget;
 mod commands;
 mod compare;

@@ -46,7 +46,7 @@ pub use model::{Compute, Model, ModelOptions};
 pub use plan::MemoryPlan;
 pub use roofline::Roofline;
 pub use rope::{Rope, RopeScaling};
-pub use sampler::{Dry, Sampler, Sampling, SamplingError, Steps};
+pub use sampler::{Breaker, Dry, Sampler, Sampling, SamplingError, Steps};
 pub use score::Scorer;
 pub use session::Session;
 pub use speculation::Speculation;

@@ -6,10 +6,8 @@ use infer_engine::{Dry, Sampling};
 use infer_loaders::Tokenizer;
 
 use crate::args::SamplingArgs;
+use crate::breakers::breakers;
 use crate::report::{self, Failure};
-
-/// What no repetition reaches across unless flags say otherwise: those of DRY's author.
-const BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
 
 /// The sampling flags by themselves, checked against the sampler's ranges.
 pub fn check(args: &SamplingArgs) -> Result<(), Failure> {
@@ -29,8 +27,8 @@ pub fn check(args: &SamplingArgs) -> Result<(), Failure> {
 /// Flags over the model's defaults, with the tokens that texts among them mean to `tokenizer`.
 pub fn resolve(args: &SamplingArgs, defaults: &Sampling, tokenizer: &Tokenizer) -> Result<Sampling, Failure> {
     let mut sampling = merge(args, defaults);
-    if sampling.dry.multiplier > 0.0 {
-        sampling.dry.breakers = breakers(&args.dry_sequence_breaker, tokenizer);
+    if sampling.dry.multiplier > 0.0 || !args.dry_sequence_breaker.is_empty() {
+        sampling.dry.breakers = breakers(&args.dry_sequence_breaker, tokenizer)?;
     }
     for (token, bias) in &args.logit_bias {
         sampling.logit_bias.extend(tokens(token, tokenizer)?.into_iter().map(|id| (id, *bias)));
@@ -63,17 +61,6 @@ fn merge(args: &SamplingArgs, defaults: &Sampling) -> Sampling {
         steps: args.samplers.unwrap_or(defaults.steps),
         seed: args.seed.unwrap_or(defaults.seed),
     }
-}
-
-/// The tokens, ascending, whose text contains one of `given`, or of the usual breakers where none are given. Special tokens, too: they are no
-/// text that could repeat.
-fn breakers(given: &[String], tokenizer: &Tokenizer) -> Vec<u32> {
-    let texts: Vec<&str> = if given.is_empty() { BREAKERS.to_vec() } else { given.iter().map(String::as_str).collect() };
-    let is_breaker = |id: &u32| match tokenizer.token_bytes(*id) {
-        Some(bytes) => texts.iter().any(|text| bytes.windows(text.len()).any(|part| part == text.as_bytes())),
-        None => tokenizer.is_special(*id),
-    };
-    (0..tokenizer.vocab_size() as u32).filter(is_breaker).collect()
 }
 
 /// The token of an id, or those that a text consists of.

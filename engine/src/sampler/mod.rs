@@ -35,7 +35,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use sampling::{Dry, Sampling, SamplingError};
+pub use sampling::{Breaker, Dry, Sampling, SamplingError};
 pub use scores::LogitsError;
 pub(crate) use scores::check;
 pub use steps::{Step, Steps};

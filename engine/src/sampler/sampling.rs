@@ -57,8 +57,17 @@ pub struct Dry {
     pub allowed_length: usize,
     /// How many tokens, the last ones of prompt and output, are searched.
     pub last_n: usize,
-    /// Tokens that no repetition reaches across, ascending.
-    pub breakers: Vec<u32>,
+    /// What no repetition reaches across.
+    pub breakers: Vec<Breaker>,
+}
+
+/// Tokens that end a repetition: one of `heads`, followed by all of `tail`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Breaker {
+    /// Ascending.
+    pub heads: Vec<u32>,
+    /// Empty where each of `heads` is a breaker by itself.
+    pub tail: Vec<u32>,
 }
 
 /// A sampling parameter outside its range.

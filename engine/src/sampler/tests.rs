@@ -305,7 +305,7 @@ proptest! {
         let sampling = if usual {
             Sampling { temperature: 0.8, top_k: top_k % 100, top_p: 0.9, min_p: 0.05, seed, ..Sampling::greedy() }
         } else {
-            let dry = Dry { multiplier: presence_penalty, base: top_p, breakers: vec![1], ..Dry::off() };
+            let dry = Dry { multiplier: presence_penalty, base: top_p, breakers: vec![Breaker { heads: vec![1], tail: vec![] }], ..Dry::off() };
             let (typical_p, top_n_sigma, xtc_probability, xtc_threshold) = (min_p, temperature, top_p, min_p);
             let given = Sampling { temperature, top_k, top_p, min_p, typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry, seed, ..Sampling::greedy() };
             Sampling { repetition_penalty, presence_penalty, frequency_penalty, logit_bias: vec![(3, min_p)], ..given }

@@ -15,6 +15,7 @@ use infer_loaders::ChatTemplates;
 use serde_json::Value;
 
 use crate::args::ChatArgs;
+use crate::breakers::breakers;
 use crate::conversation::Conversation;
 use crate::progress::Progress;
 use crate::report::{self, Failure};
@@ -214,7 +215,13 @@ impl Chat<'_> {
             "top-p" => sampling.top_p = number()?,
             "min-p" => sampling.min_p = number()?,
             "typical-p" => sampling.typical_p = number()?,
-            "dry-multiplier" => sampling.dry.multiplier = number()?,
+            "dry-multiplier" => {
+                sampling.dry.multiplier = number()?;
+                // Not looked for at the start unless they were wanted then: it takes a pass over the vocabulary.
+                if sampling.dry.breakers.is_empty() {
+                    sampling.dry.breakers = breakers(&[], self.model.tokenizer())?;
+                }
+            }
             "repeat-penalty" => sampling.repetition_penalty = number()?,
             "seed" => sampling.seed = value.parse().map_err(|_| wrong("a whole number"))?,
             "max-tokens" => self.options.max_tokens = Some(count()?),
