@@ -1,30 +1,24 @@
-//! `Checkpoint` and `Tensor`: a model's files behind one lookup by name.
+//! `Checkpoint`: a model's files behind one lookup by name.
 //!
-//! Not here: the syntax of the files (`safetensors.rs`, `shards.rs`, `metadata.rs`, `tokenizer.rs`), and what a tensor is for: this
-//! crate knows tensors, never layers.
+//! Not here: one file with its tensors (`tensor_file.rs`), the syntax of the files (`safetensors.rs`, `shards.rs`, `metadata.rs`,
+//! `tokenizer.rs`), and what a tensor is for: this crate knows tensors, never layers.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use infer_kernels::DType;
-
-use crate::buffer::{Aligned, Buffer};
+use crate::buffer::Buffer;
 use crate::chat_template::ChatTemplates;
 use crate::error::LoadError;
-use crate::extent::Extent;
-use crate::file::{FileIdentity, exists, open_regular, read_exactly};
+use crate::file::{FileIdentity, exists};
 use crate::gguf::{self, GgufValue, Vocabulary};
 use crate::location::Location;
 use crate::metadata::Metadata;
-use crate::mmap::Mapping;
-use crate::safetensors::{self, Entry, PREFIX_BYTES, TensorType};
 use crate::shards;
+use crate::tensor::{Tensor, Tensors};
+use crate::tensor_file::{OpenOptions, TensorFile, open_safetensors, safetensors_in_memory};
 use crate::tokenizer::Tokenizer;
+use crate::weight_file::WeightFile;
 
 /// The single weight file of a folder in Hugging Face layout.
 const SINGLE_FILE: &str = "model.safetensors";
@@ -32,20 +26,6 @@ const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 /// How the model's makers would generate; it may be missing.
 const GENERATION_CONFIG: &str = "generation_config.json";
-
-/// How to open weight files.
-#[derive(Clone, Debug)]
-pub struct OpenOptions {
-    /// Map the files, so that tensors are read in place. `false` reads them into memory: slower to open and the memory is taken at
-    /// once, but nothing that happens to the files afterwards matters.
-    pub mmap: bool,
-}
-
-impl Default for OpenOptions {
-    fn default() -> OpenOptions {
-        OpenOptions { mmap: true }
-    }
-}
 
 /// A model: its settings and its tensors.
 #[derive(Debug)]
@@ -62,53 +42,6 @@ pub struct Checkpoint {
     /// What a GGUF file says of where the model is from: keys and texts.
     about: Vec<(String, String)>,
     is_gguf: bool,
-}
-
-/// One safetensors file by itself, such as a file of reference logits.
-#[derive(Debug)]
-pub struct TensorFile {
-    file: Arc<WeightFile>,
-    tensors: Tensors,
-}
-
-/// A named tensor. Cloning is cheap: clones share the file's bytes.
-#[derive(Clone)]
-pub struct Tensor(Arc<TensorInner>);
-
-struct TensorInner {
-    name: Box<str>,
-    dtype: TensorType,
-    shape: Box<[usize]>,
-    file: Arc<WeightFile>,
-    data: Data,
-}
-
-enum Data {
-    /// In the file's buffer.
-    InPlace(Extent),
-    /// The file has it at an address that its type cannot be read from.
-    Copied(Aligned),
-}
-
-/// Tensors in the order of their names, all distinct.
-#[derive(Debug)]
-struct Tensors(Vec<Tensor>);
-
-#[derive(Debug)]
-struct WeightFile {
-    path: PathBuf,
-    buffer: Buffer,
-    /// What to compare with later; `None` where the bytes are our own.
-    opened: Option<Opened>,
-    /// Which file it is; `None` where it is none.
-    identity: Option<FileIdentity>,
-}
-
-#[derive(Debug)]
-struct Opened {
-    file: File,
-    length: u64,
-    modified: Option<SystemTime>,
 }
 
 /// Opens a model: a folder in Hugging Face layout (`config.json` and `model.safetensors`, or the shards that
@@ -178,44 +111,6 @@ pub fn open_chat_templates(model: impl Into<Location>) -> Result<ChatTemplates, 
         Location::Path(path) => ChatTemplates::of(path.parent().unwrap_or(&path)),
         built_in => ChatTemplates::of(built_in),
     }
-}
-
-/// Opens one safetensors file, without any settings beside it.
-///
-/// # Errors
-/// Those of [`open`] that concern the file.
-pub fn open_safetensors(path: &Path, options: &OpenOptions) -> Result<TensorFile, LoadError> {
-    let (mut file, metadata) = open_regular(path)?;
-    let length = metadata.len();
-    if length < PREFIX_BYTES as u64 {
-        return Err(safetensors::too_short(path, length));
-    }
-    let mut prefix = [0; PREFIX_BYTES];
-    file.read_exact(&mut prefix).map_err(|error| LoadError::os(path, "read the file", error))?;
-    let header_bytes = safetensors::header_bytes(path, prefix, length)?;
-    // An owned copy, also of a mapped file: see the contract in `mmap.rs`.
-    let header = read_exactly(path, &file, header_bytes)?;
-    let data_begin = PREFIX_BYTES as u64 + header_bytes;
-    let data_bytes = usize::try_from(length - data_begin).map_err(|_| LoadError::memory(path, length))?;
-    let entries = safetensors::parse_header(path, &header, data_bytes)?;
-    drop(header);
-
-    TensorFile::load(path, file, &metadata, entries, data_begin, options)
-}
-
-/// Reads a safetensors file that is in memory; `path` stands for it in messages. Bytes that are part of the program are used in place.
-///
-/// # Errors
-/// Those of [`open_safetensors`] that concern the content.
-pub fn safetensors_in_memory(path: &Path, bytes: Cow<'static, [u8]>) -> Result<TensorFile, LoadError> {
-    let length = bytes.len() as u64;
-    let prefix = *bytes.first_chunk::<PREFIX_BYTES>().ok_or_else(|| safetensors::too_short(path, length))?;
-    // The sum is at most the length.
-    let data_begin = PREFIX_BYTES as u64 + safetensors::header_bytes(path, prefix, length)?;
-    let split = usize::try_from(data_begin).ok().and_then(|begin| bytes.split_at_checked(begin));
-    let (header, data) = split.ok_or_else(|| safetensors::too_short(path, length))?;
-    let entries = safetensors::parse_header(path, header.get(PREFIX_BYTES..).unwrap_or_default(), data.len())?;
-    TensorFile::in_memory(path, bytes, entries, data_begin)
 }
 
 impl Checkpoint {
@@ -300,8 +195,8 @@ impl Checkpoint {
     /// The same model with `tensors` in the place of those that have their names. The files of both are its files.
     pub fn with_tensors(mut self, tensors: impl IntoIterator<Item = Tensor>) -> Checkpoint {
         for tensor in tensors {
-            if !self.files.iter().any(|file| Arc::ptr_eq(file, &tensor.0.file)) {
-                self.files.push(Arc::clone(&tensor.0.file));
+            if !self.files.iter().any(|file| Arc::ptr_eq(file, tensor.weight_file())) {
+                self.files.push(Arc::clone(tensor.weight_file()));
             }
             if let Ok(at) = self.tensors.find(tensor.name())
                 && let Some(place) = self.tensors.0.get_mut(at)
@@ -402,282 +297,6 @@ impl Checkpoint {
     }
 }
 
-impl TensorFile {
-    /// Maps or reads a file whose header was parsed. `file` stands at `data_begin`, where the data section begins.
-    pub(crate) fn load(
-        path: &Path,
-        file: File,
-        metadata: &std::fs::Metadata,
-        entries: Vec<Entry>,
-        data_begin: u64,
-        options: &OpenOptions,
-    ) -> Result<TensorFile, LoadError> {
-        let (path_buf, length, identity) = (path.to_owned(), metadata.len(), Some(FileIdentity::of(metadata)));
-        if options.mmap {
-            let total = usize::try_from(length).map_err(|_| LoadError::memory(path, length))?;
-            let map = Mapping::new(&file, total, path).map_err(|error| map_error(path, length, error))?;
-            let opened = Opened { file, length, modified: metadata.modified().ok() };
-            let file = WeightFile { path: path_buf, buffer: Buffer::Mapped(map), opened: Some(opened), identity };
-            TensorFile::new(file, entries, data_begin)
-        } else {
-            let data_bytes = length.saturating_sub(data_begin);
-            let data_bytes = usize::try_from(data_bytes).map_err(|_| LoadError::memory(path, length))?;
-            let data = Aligned::read(path, &file, data_bytes)?;
-            let file = WeightFile { path: path_buf, buffer: Buffer::Owned(data), opened: None, identity };
-            TensorFile::new(file, entries, 0)
-        }
-    }
-
-    /// The tensors of a file that is in memory, whose header was parsed. Bytes that are part of the program are used in place.
-    pub(crate) fn in_memory(
-        path: &Path,
-        bytes: Cow<'static, [u8]>,
-        entries: Vec<Entry>,
-        data_begin: u64,
-    ) -> Result<TensorFile, LoadError> {
-        let begin = usize::try_from(data_begin).ok();
-        let data = begin.and_then(|begin| bytes.get(begin..)).unwrap_or_default();
-        let (buffer, data_begin) = match &bytes {
-            Cow::Borrowed(bytes) => (Buffer::Static(bytes), data_begin),
-            Cow::Owned(_) => (Buffer::Owned(Aligned::read(path, data, data.len())?), 0),
-        };
-        TensorFile::new(WeightFile { path: path.to_owned(), buffer, opened: None, identity: None }, entries, data_begin)
-    }
-
-    /// The file with each tensor replaced by what `rewrite` makes of it, or left out.
-    pub(crate) fn rewritten(
-        self,
-        mut rewrite: impl FnMut(Tensor) -> Result<Option<Tensor>, LoadError>,
-    ) -> Result<TensorFile, LoadError> {
-        let tensors = self.tensors.0.into_iter().filter_map(|tensor| rewrite(tensor).transpose());
-        Ok(TensorFile { file: self.file, tensors: Tensors(tensors.collect::<Result<_, _>>()?) })
-    }
-
-    /// Makes tensors of checked entries; `data_begin` is where the data section begins in the file's buffer.
-    fn new(file: WeightFile, entries: Vec<Entry>, data_begin: u64) -> Result<TensorFile, LoadError> {
-        let file = Arc::new(file);
-        let mut tensors = Vec::new();
-        let shortage = || LoadError::memory(&file.path, entries.len() as u64 * size_of::<Tensor>() as u64);
-        tensors.try_reserve_exact(entries.len()).map_err(|_| shortage())?;
-        for entry in entries {
-            tensors.push(Tensor::new(&file, entry, data_begin)?);
-        }
-        Ok(TensorFile { file, tensors: Tensors(tensors) })
-    }
-
-    /// The file's path.
-    pub fn path(&self) -> &Path {
-        &self.file.path
-    }
-
-    /// The tensor of this name.
-    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.get(name)
-    }
-
-    /// All tensors, in the order of their names.
-    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        self.tensors.0.iter()
-    }
-
-    /// The error for a key that is needed and not there.
-    pub fn missing_key(&self, key: &str) -> LoadError {
-        LoadError::field(&self.file.path, key, "a key of this name", "nothing")
-    }
-
-    /// The error for a tensor that is needed and not there.
-    pub fn missing_tensor(&self, name: &str) -> LoadError {
-        LoadError::tensor(&self.file.path, name, "a tensor of this name", "nothing")
-    }
-}
-
-impl Tensors {
-    /// All tensors of several files.
-    fn merge(files: Vec<TensorFile>) -> Result<Tensors, LoadError> {
-        let mut all: Vec<Tensor> = Vec::new();
-        for file in files {
-            if all.is_empty() {
-                all = file.tensors.0;
-            } else {
-                all.extend(file.tensors.0);
-            }
-        }
-        all.sort_by(|a, b| a.name().cmp(b.name()));
-        match all.iter().zip(all.iter().skip(1)).find(|(a, b)| a.name() == b.name()) {
-            Some((first, second)) => {
-                Err(second.error("the tensor in one file", format_args!("it in {}, too", file_name(first.file()))))
-            }
-            None => Ok(Tensors(all)),
-        }
-    }
-
-    /// Where the tensor of this name is, or would be.
-    fn find(&self, name: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|tensor| tensor.name().cmp(name))
-    }
-
-    fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(self.find(name).ok()?)
-    }
-}
-
-impl Tensor {
-    fn new(file: &Arc<WeightFile>, entry: Entry, data_begin: u64) -> Result<Tensor, LoadError> {
-        let Entry { name, dtype, shape, extent } = entry;
-        let shifted = usize::try_from(data_begin).ok().and_then(|begin| extent.shifted(begin));
-        let bytes = shifted.and_then(|extent| Some((extent, file.buffer.bytes().get(extent.range())?)));
-        // The extent was checked against the length of this very data section.
-        let Some((extent, bytes)) = bytes else {
-            return Err(LoadError::tensor(&file.path, &name, "its bytes within the file", "fewer"));
-        };
-        let data = if dtype.alignment() > 1 && bytes.as_ptr().align_offset(dtype.alignment()) != 0 {
-            Data::Copied(file.copy(extent)?)
-        } else {
-            Data::InPlace(extent)
-        };
-        Ok(Tensor(Arc::new(TensorInner { name, dtype, shape, file: Arc::clone(file), data })))
-    }
-
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// The type of the elements.
-    pub fn dtype(&self) -> TensorType {
-        self.0.dtype
-    }
-
-    /// The dimensions, slowest first; none for a single number.
-    pub fn shape(&self) -> &[usize] {
-        &self.0.shape
-    }
-
-    /// The file that the tensor is in.
-    pub fn file(&self) -> &Path {
-        &self.0.file.path
-    }
-
-    /// The elements as they lie in the file, little-endian and row-major. For a weight type, the first byte is aligned for it.
-    pub fn bytes(&self) -> &[u8] {
-        match &self.0.data {
-            Data::InPlace(extent) => self.0.file.buffer.bytes().get(extent.range()).unwrap_or_default(),
-            Data::Copied(copy) => copy.bytes(),
-        }
-    }
-
-    fn is_mapped(&self) -> bool {
-        matches!((&self.0.data, &self.0.file.buffer), (Data::InPlace(_), Buffer::Mapped(_)))
-    }
-
-    /// The elements of an `I64` tensor.
-    ///
-    /// # Errors
-    /// If it has another type, or memory is short.
-    pub fn to_i64(&self) -> Result<Vec<i64>, LoadError> {
-        match self.dtype() {
-            TensorType::I64 => self.elements(i64::from_le_bytes),
-            other => Err(self.error("dtype I64", other)),
-        }
-    }
-
-    /// The elements of an `F32` tensor.
-    ///
-    /// # Errors
-    /// If it has another type, or memory is short.
-    pub fn to_f32(&self) -> Result<Vec<f32>, LoadError> {
-        match self.dtype() {
-            TensorType::Weights(DType::F32) => self.elements(f32::from_le_bytes),
-            other => Err(self.error("dtype F32", other)),
-        }
-    }
-
-    /// The same tensor in another storage format, of which `data` are the blocks.
-    ///
-    /// # Errors
-    /// If these are not as many bytes as its shape takes, or memory is short.
-    pub fn recoded(&self, dtype: DType, data: Vec<u8>) -> Result<Tensor, LoadError> {
-        let (k, n_rows) = self.shape().split_last().map_or((1, 1), |(&k, rows)| (k, rows.iter().product::<usize>()));
-        let expected = dtype.row_bytes(k).and_then(|row| row.checked_mul(n_rows));
-        if expected != Some(data.len()) {
-            let expected = expected.map_or_else(|| "rows of whole blocks".to_owned(), |n| format!("{n} bytes of {dtype}"));
-            return Err(self.error(expected, data.len()));
-        }
-        let TensorInner { name, shape, file, .. } = &*self.0;
-        let (name, shape, file) = (name.clone(), shape.clone(), Arc::clone(file));
-        let data = Data::Copied(Aligned::of(self.file(), data)?);
-        Ok(Tensor(Arc::new(TensorInner { name, dtype: TensorType::Weights(dtype), shape, file, data })))
-    }
-
-    /// The same tensor with other rows: row n is row `source(n)` of this one. Memory of its own holds it.
-    ///
-    /// # Errors
-    /// If memory is short.
-    pub(crate) fn with_rows(&self, source: impl Fn(usize) -> usize) -> Result<Tensor, LoadError> {
-        let (bytes, n_rows) = (self.bytes(), self.shape().first().copied().unwrap_or(1).max(1));
-        let row_bytes = bytes.len() / n_rows;
-        let row = |n: usize| bytes.get(n * row_bytes..(n + 1) * row_bytes).unwrap_or_default();
-        let data = Aligned::join(self.file(), (0..n_rows).map(|n| row(source(n))), bytes.len())?;
-        let TensorInner { name, dtype, shape, file, .. } = &*self.0;
-        let (name, shape, file) = (name.clone(), shape.clone(), Arc::clone(file));
-        Ok(Tensor(Arc::new(TensorInner { name, dtype: *dtype, shape, file, data: Data::Copied(data) })))
-    }
-
-    /// The error that says that this tensor is not what was expected of it.
-    pub fn error(&self, expected: impl fmt::Display, found: impl fmt::Display) -> LoadError {
-        LoadError::tensor(self.file(), self.name(), expected, found)
-    }
-
-    fn elements<const N: usize, T>(&self, decode: impl Fn([u8; N]) -> T) -> Result<Vec<T>, LoadError> {
-        let (elements, _) = self.bytes().as_chunks::<N>();
-        let mut decoded = Vec::new();
-        let bytes = self.bytes().len() as u64;
-        decoded.try_reserve_exact(elements.len()).map_err(|_| LoadError::memory(self.file(), bytes))?;
-        decoded.extend(elements.iter().map(|&element| decode(element)));
-        Ok(decoded)
-    }
-}
-
-impl fmt::Debug for Tensor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tensor('{}', {}, {:?})", self.name(), self.dtype(), self.shape())
-    }
-}
-
-impl WeightFile {
-    /// Copies a tensor to aligned memory. Of a mapped file it reads the file, not the map: the pages of the map would stay
-    /// resident beside the copy.
-    fn copy(&self, extent: Extent) -> Result<Aligned, LoadError> {
-        match &self.opened {
-            Some(Opened { file, .. }) => {
-                let mut file = file;
-                file.seek(SeekFrom::Start(extent.begin() as u64))
-                    .map_err(|error| LoadError::os(&self.path, "read the file", error))?;
-                Aligned::read(&self.path, file, extent.len())
-            }
-            None => {
-                let bytes = self.buffer.bytes().get(extent.range()).unwrap_or_default();
-                Aligned::read(&self.path, bytes, extent.len())
-            }
-        }
-    }
-
-    fn verify_unchanged(&self) -> Result<(), LoadError> {
-        let Some(opened) = &self.opened else {
-            return Ok(());
-        };
-        let now = opened.file.metadata().map_err(|error| LoadError::os(&self.path, "read the file's size", error))?;
-        if now.len() != opened.length {
-            let found = format_args!("{} bytes instead of {}", now.len(), opened.length);
-            return Err(LoadError::changed(&self.path, found));
-        }
-        if now.modified().ok() != opened.modified {
-            return Err(LoadError::changed(&self.path, "a newer modification time"));
-        }
-        Ok(())
-    }
-}
-
 /// The weight files of a folder: the single file if there is one, else the shards; that order is Hugging Face's.
 fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Vec<TensorFile>, LoadError> {
     let single = folder.join(SINGLE_FILE);
@@ -696,26 +315,13 @@ fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Vec<TensorFile>, 
     Err(LoadError::file(folder, format_args!("{SINGLE_FILE} or {INDEX_FILE} in the folder"), found))
 }
 
-fn map_error(path: &Path, length: u64, error: std::io::Error) -> LoadError {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(libc::ENOMEM) {
-        return LoadError::memory(path, length);
-    }
-    let _ = length;
-    LoadError::os(path, "map the file", error)
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
     use crate::Fault;
-    use crate::testing::{Dir, file_of, header_of, safetensors};
+    use crate::testing::{Dir, safetensors};
 
     const MAPPED: OpenOptions = OpenOptions { mmap: true };
     const READ: OpenOptions = OpenOptions { mmap: false };
@@ -814,70 +420,6 @@ mod tests {
         std::os::unix::fs::symlink(&fifo, dir.path().join("model.safetensors")).unwrap();
         dir.write("config.json", "{}");
         assert!(message(open(dir.path(), &READ)).ends_with("found a FIFO"));
-    }
-
-    #[test]
-    fn a_sparse_file_with_a_false_header_length_costs_nothing() {
-        let dir = Dir::new();
-        let path = dir.write("sparse.safetensors", (1_u64 << 40).to_le_bytes());
-        fs::File::options().write(true).open(&path).unwrap().set_len(1 << 41).unwrap();
-        let error = open_safetensors(&path, &MAPPED).unwrap_err();
-        assert!(error.to_string().contains("at most 100000000 bytes, found a header length of 1099511627776"), "{error}");
-    }
-
-    #[test]
-    fn too_large_a_file_is_a_lack_of_resources() {
-        let dir = Dir::new();
-        let (header, _) = header_of(&[("w", "U8", &[1 << 42])]);
-        let path = dir.write("huge.safetensors", file_of(header.as_bytes(), 0));
-        let Ok(()) = fs::File::options().write(true).open(&path).unwrap().set_len(8 + header.len() as u64 + (1 << 42)) else {
-            return; // The file system has no such long files: nothing to test.
-        };
-        let error = open_safetensors(&path, &READ).unwrap_err();
-        assert_eq!(error.fault(), Fault::Resources, "{error}");
-        assert!(open_safetensors(&path, &MAPPED).is_ok_and(|file| file.tensor("w").is_some()));
-    }
-
-    #[test]
-    fn a_misaligned_tensor_is_copied_and_an_aligned_one_is_not() {
-        let dir = Dir::new();
-        let tensors: [(&str, &str, &[usize]); 3] = [("a", "F32", &[2]), ("b", "BF16", &[2]), ("c", "I64", &[1])];
-        let (header, data) = header_of(&tensors);
-        for padding in 0..8 {
-            let header = header.clone() + &" ".repeat(padding);
-            let path = dir.write("odd.safetensors", file_of(header.as_bytes(), data));
-            let in_memory = safetensors_in_memory(&path, Cow::Owned(fs::read(&path).unwrap())).unwrap();
-            for file in [open_safetensors(&path, &MAPPED).unwrap(), open_safetensors(&path, &READ).unwrap(), in_memory] {
-                let expected: Vec<u8> = (0..data as u8).collect();
-                let bytes: Vec<u8> =
-                    ["a", "b", "c"].iter().flat_map(|name| file.tensor(name).unwrap().bytes()).copied().collect();
-                assert_eq!(bytes, expected, "padding {padding}");
-                for tensor in file.tensors() {
-                    assert_eq!(tensor.bytes().as_ptr().align_offset(tensor.dtype().alignment()), 0);
-                }
-                assert_eq!(file.tensor("a").unwrap().to_f32().unwrap()[0].to_bits(), 0x0302_0100);
-                assert_eq!(file.tensor("c").unwrap().to_i64().unwrap(), [0x1312_1110_0f0e_0d0c]);
-            }
-            let mapped = open_safetensors(&path, &MAPPED).unwrap();
-            let copied = matches!(mapped.tensor("a").unwrap().0.data, Data::Copied(_));
-            assert_eq!(copied, (8 + header.len()) % 4 != 0, "padding {padding}");
-        }
-    }
-
-    #[test]
-    fn conversions_want_their_own_type() {
-        let bytes = safetensors(&[("a", "F32", &[1]), ("b", "BF16", &[1])]);
-        let file = safetensors_in_memory(Path::new("r.safetensors"), Cow::Owned(bytes)).unwrap();
-        let error = file.tensor("a").unwrap().to_i64().unwrap_err().to_string();
-        assert_eq!(error, "r.safetensors: tensor 'a': expected dtype I64, found F32");
-        assert!(file.tensor("b").unwrap().to_f32().is_err());
-    }
-
-    #[test]
-    fn static_bytes_are_used_in_place() {
-        let bytes: &'static [u8] = Box::leak(safetensors(&[("a", "U8", &[3])]).into_boxed_slice());
-        let file = safetensors_in_memory(Path::new("built-in"), Cow::Borrowed(bytes)).unwrap();
-        assert!(bytes.as_ptr_range().contains(&file.tensor("a").unwrap().bytes().as_ptr()));
     }
 
     #[test]

@@ -24,18 +24,18 @@ mod mmap;
 mod pre_tokenize;
 mod safetensors;
 mod shards;
+mod tensor;
+mod tensor_file;
 #[cfg(test)]
 mod testing;
 mod text_stream;
 mod tokenizer;
 mod tokenizer_file;
 mod vocabulary;
+mod weight_file;
 
 pub use chat_template::{ChatRequest, ChatTemplate, ChatTemplates, ChatToken, Origin, RenderedChat};
-pub use checkpoint::{
-    Checkpoint, OpenOptions, Tensor, TensorFile, open, open_chat_templates, open_safetensors, open_tokenizer,
-    safetensors_in_memory,
-};
+pub use checkpoint::{Checkpoint, open, open_chat_templates, open_tokenizer};
 pub use error::{Fault, LoadError};
 pub use file::FileIdentity;
 pub use gguf::{GGUF_ALIGNMENT, GgufHeader, GgufValue, gguf_in_memory, gguf_row_of_pairs, gguf_tensor_name, open_gguf_tensors};
@@ -44,5 +44,7 @@ pub use metadata::Metadata;
 pub use mmap::{Anonymous, install_map_fault_handler};
 pub use safetensors::{OtherType, TensorType};
 pub use shards::{Index, parse_index};
+pub use tensor::Tensor;
+pub use tensor_file::{OpenOptions, TensorFile, open_safetensors, safetensors_in_memory};
 pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;

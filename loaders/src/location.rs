@@ -1,6 +1,6 @@
 //! `Location`: where the files of a model are, and reading the small ones by name.
 //!
-//! Not here: weight files, which are mapped (`checkpoint.rs`), and what any file means.
+//! Not here: weight files, which are mapped (`tensor_file.rs`), and what any file means.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

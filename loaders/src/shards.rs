@@ -9,10 +9,10 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use crate::checkpoint::{OpenOptions, TensorFile, open_safetensors};
 use crate::error::LoadError;
 use crate::file::{exists, read_limited};
 use crate::safetensors::MAX_HEADER_BYTES;
+use crate::tensor_file::{OpenOptions, TensorFile, open_safetensors};
 
 /// The most files that an index may name; the largest models have a few hundred.
 const MAX_FILES: usize = 10_000;

@@ -16,10 +16,12 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Checkpoint, OpenOptions, Tensor, TensorFile};
+use crate::checkpoint::Checkpoint;
 use crate::error::LoadError;
 use crate::file::open_regular;
 use crate::safetensors::Entry;
+use crate::tensor::Tensor;
+use crate::tensor_file::{OpenOptions, TensorFile};
 use config::Facts;
 use header::{Header, Value, Values};
 pub use names::{gguf_row_of_pairs, gguf_tensor_name};

@@ -4,8 +4,8 @@
 
 use super::header::Value;
 use super::header::Values;
-use crate::checkpoint::Tensor;
 use crate::error::LoadError;
+use crate::tensor::Tensor;
 
 /// Names of single tensors.
 const WHOLE: [(&str, &str); 3] = [
