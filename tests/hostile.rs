@@ -21,6 +21,9 @@ mod tokenizer;
 // Every truncation and every flipped bit of a tiny checkpoint.
 mod mutation;
 
+// Models of any bytes.
+mod forward;
+
 // Files that change while they are in use, special files, signals.
 #[cfg(unix)]
 mod environment;

@@ -145,8 +145,8 @@ fn is_target(path: &str) -> bool {
             let line = format!("path = \"../benches/{file}\"");
             manifests.iter().any(|manifest| std::fs::read_to_string(manifest).unwrap().contains(&line))
         }
-        ["loaders", "fuzz", "fuzz_targets", file] => {
-            let manifest = std::fs::read_to_string(root().join("loaders/fuzz/Cargo.toml")).unwrap();
+        ["tests", "fuzz", "fuzz_targets", file] => {
+            let manifest = std::fs::read_to_string(root().join("tests/fuzz/Cargo.toml")).unwrap();
             manifest.contains(&format!("path = \"fuzz_targets/{file}\""))
         }
         _ => false,

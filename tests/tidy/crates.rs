@@ -45,7 +45,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("criterion", &[]),
     ("proptest", &[]),
     ("tempfile", &[]),
-    ("libfuzzer_sys", &["loaders/fuzz/"]),
+    ("libfuzzer_sys", &["tests/fuzz/"]),
 ];
 
 /// Packages that would bring a C or C++ build or a network client: (package, what it would bring).
@@ -144,8 +144,10 @@ fn foreign_in_code(source: &Source) -> Complaints {
 
 /// A dependency that no product code names is a weight without a use.
 fn unused(folder: &str, manifest: &str, sources: &[Source]) -> Complaints {
+    // Fuzz targets share files with the tests that they lie beside.
+    let own_folder = folder.strip_suffix("fuzz").unwrap_or(folder);
     let is_named = |d: &Dependency| {
-        let mut own = sources.iter().filter(|source| source.path.starts_with(&format!("{folder}/")));
+        let mut own = sources.iter().filter(|source| source.path.starts_with(own_folder));
         own.any(|source| names(if source.product.trim().is_empty() { &source.code } else { &source.product }, &d.name).is_some())
     };
     let complaint = |d: &Dependency| format!("{folder}/Cargo.toml: {} is used nowhere", d.name);
@@ -159,7 +161,7 @@ fn unwanted_in_lock(lock: &str) -> Complaints {
 
 /// (folder, manifest) of every package.
 fn manifests() -> Vec<(&'static str, String)> {
-    let folders = LAYERS.iter().map(|(folder, _)| *folder).chain(["loaders/fuzz"]);
+    let folders = LAYERS.iter().map(|(folder, _)| *folder).chain(["tests/fuzz"]);
     folders.map(|folder| (folder, fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap())).collect()
 }
 
