@@ -87,13 +87,13 @@ mod tests {
         assert_eq!(scores, [1.0, 1.0, 1.0, 1.0, (1.0 - 0.8_f32 as f64 * 1.75) as f32, 1.0, 1.0, 1.0]);
         // A breaker shortens the match to what is behind it, whether it is one token or several.
         for (heads, tail) in [(&[2][..], &[][..]), (&[1, 7], &[2]), (&[1], &[2, 3])] {
-            let mut scores = vec![1.0; 8];
+            let mut scores = [1.0; 8];
             apply(&dry(heads, tail), &[1, 2, 3, 4, 1, 2, 3], &mut scores[..]);
             assert_eq!(scores, [1.0; 8], "{heads:?} {tail:?}");
         }
         // What is none: a tail without its head, a head without its tail.
         for (heads, tail) in [(&[5][..], &[2][..]), (&[2], &[4]), (&[3], &[1])] {
-            let mut scores = vec![1.0; 8];
+            let mut scores = [1.0; 8];
             apply(&dry(heads, tail), &[1, 2, 3, 4, 1, 2, 3], &mut scores[..]);
             assert!(scores[4] < 0.0, "{heads:?} {tail:?}");
         }
