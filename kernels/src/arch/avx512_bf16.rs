@@ -23,16 +23,16 @@ use crate::kv::{KvDType, KvLayout};
 use crate::view::MatMut;
 
 pub(crate) const KERNELS: Kernels =
-    with_products::<0, false>(Kernels { isa: Isa::Avx512Bf16, probes: PROBES, bf16_is_faster: true, ..avx512::KERNELS });
+    with_products::<false>(Kernels { isa: Isa::Avx512Bf16, probes: PROBES, bf16_is_faster: true, ..avx512::KERNELS });
 
 /// The same for Intel's CPUs, whose caches have to be asked for lines early, and whose `vdpbf16ps` multiplies at half of the rate of f32. Only
 /// reading differs, and so no bit of any result.
-pub(crate) const PREFETCHING: Kernels = with_products::<4096, true>(Kernels { bf16_is_faster: false, ..KERNELS });
+pub(crate) const PREFETCHING: Kernels = with_products::<true>(Kernels { bf16_is_faster: false, ..KERNELS });
 
 /// Fills in the products and the attention that this rung adds.
-const fn with_products<const AHEAD: usize, const PREFETCH: bool>(kernels: Kernels) -> Kernels {
+const fn with_products<const PREFETCH: bool>(kernels: Kernels) -> Kernels {
     kernels
-        .with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<AHEAD>)
+        .with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<PREFETCH>)
         .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0, PREFETCH>)
         .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0, PREFETCH>)
         .with_matmul_int8(DType::Q4_1, matmul_int8::<Q4_1, PREFETCH>)
@@ -70,18 +70,19 @@ pub(crate) fn is_intel() -> bool {
     is_available() && [vendor.ebx, vendor.edx, vendor.ecx] == [*b"Genu", *b"ineI", *b"ntel"].map(u32::from_le_bytes)
 }
 
-/// 32 bf16 pairs at a time, both sides as they lie in memory, asking for weights `AHEAD` bytes early.
-struct Dpbf16<const AHEAD: usize = 0>;
+/// 32 bf16 pairs at a time, both sides as they lie in memory. `INTEL`: a single row reads its weights in the way measured there.
+struct Dpbf16<const INTEL: bool = false>;
 
 // SAFETY: loads read 32 elements, tails the `n` that their mask names; the intrinsics need the features of this file.
-unsafe impl<const AHEAD: usize> Dot for Dpbf16<AHEAD> {
+unsafe impl<const INTEL: bool> Dot for Dpbf16<INTEL> {
     type W = bf16;
     type X = bf16;
     type Acc = __m512;
     type WReg = __m512bh;
     type XReg = __m512bh;
     const STEP: usize = 32;
-    const AHEAD: usize = AHEAD;
+    const AHEAD: usize = if INTEL { 4096 } else { 768 };
+    const ONE_STREAM: bool = INTEL;
     type Widened = Self;
     const WIDENS: bool = false;
 
@@ -117,10 +118,10 @@ unsafe impl<const AHEAD: usize> Dot for Dpbf16<AHEAD> {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn matmul_bf16_bf16<const AHEAD: usize>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
+unsafe fn matmul_bf16_bf16<const INTEL: bool>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = cast::<bf16>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { matmul::<Dpbf16<AHEAD>, 4, 6>(w, x, k, out, scratch) }
+    unsafe { matmul::<Dpbf16<INTEL>, 4, 6>(w, x, k, out, scratch) }
 }
 
 // SAFETY: loads read 16 pairs, a factor one; the intrinsics need the features of this file.
@@ -242,7 +243,7 @@ unsafe impl Instruction for Dpbusd {
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn multiply_adds_bf16(rounds: usize) {
     // SAFETY: this function has the features.
-    unsafe { multiply_adds::<Dpbf16<0>, N>(rounds) }
+    unsafe { multiply_adds::<Dpbf16, N>(rounds) }
 }
 
 #[target_feature(enable = "avx512f,avx512vnni")]

@@ -3,11 +3,12 @@
 //! Not here: which rows of weights a thread owns (the engine's), epilogues. See `ARCHITECTURE.md` for what was tried and measured.
 //!
 //! ```text
-//! one row of activations: the weights are one stream
-//!     for each weight row:
+//! one row of activations: the weights are STREAMS streams, each a part of the rows one after another
+//!     for each row of a stream:
 //!         for each step of STEP elements along k, the last one padded with zeros:
-//!             acc += w[step] * x[step]                               (lane by lane)
-//!         out = reduce_add(acc)
+//!             for each stream:
+//!                 acc[stream] += w[stream][step] * x[step]           (lane by lane)
+//!         out[stream] = reduce_add(acc[stream])
 //!
 //! more rows, the same sums in another nesting:
 //!     for each panel of weight rows (widened into scratch first, where the lanes are slow at that):
@@ -21,8 +22,8 @@
 //!
 //! **The order of each sum depends on k and the ISA alone**: not on the tile that an output happens to lie in, the number of rows, or
 //! the thread. That is what makes prefill, decode and batches bit-identical (kernels.md section 0). Each output has one accumulator that
-//! goes over all of k: a single row then advances once in the 4 to 6 cycles of a multiply-add, which is what memory delivers, and
-//! a tile has no accumulators to put away and no second pass over its cache lines.
+//! goes over all of k: a single row then advances once in the 4 to 6 cycles of a multiply-add, a few side by side faster than memory delivers,
+//! and a tile has no accumulators to put away and no second pass over its cache lines.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -45,6 +46,9 @@ const MIN_ROWS_TO_WIDEN: usize = 8;
 
 /// Steps of a single row's sum between two looks at its end. With one the speed hung on where the compiler happened to put the loop.
 const UNROLLED: usize = 4;
+
+/// Streams of weights that a single row of activations reads side by side. Measured, see `ARCHITECTURE.md`.
+const STREAMS: usize = 4;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -71,9 +75,10 @@ pub(crate) unsafe trait Dot {
     type XReg: Copy;
     /// Elements along k that one step consumes.
     const STEP: usize;
-    /// How many bytes ahead of a stream of weights the second-level cache is asked for more; 0 to leave that to the hardware. Measured, see
-    /// `ARCHITECTURE.md`.
+    /// How many bytes ahead of each stream of weights the second-level cache is asked for more. Measured, see `ARCHITECTURE.md`.
     const AHEAD: usize;
+    /// Whether a single row of activations reads the weights as one stream and not as [`STREAMS`].
+    const ONE_STREAM: bool;
     /// The same sums with weights that were widened to f32 beforehand, where `WIDENS` says that this is worth while.
     type Widened: Dot<X = Self::X, Acc = Self::Acc>;
     /// Whether the product of many rows uses `Widened`, which then takes f32 weights. Where not, each tile widens what it loads.
@@ -97,7 +102,8 @@ unsafe impl<V: Vector, W: Element> Dot for Widen<V, W> {
     type WReg = V;
     type XReg = V;
     const STEP: usize = V::LANES;
-    const AHEAD: usize = 4096;
+    const AHEAD: usize = 1024;
+    const ONE_STREAM: bool = false;
     type Widened = Widen<V, f32>;
     const WIDENS: bool = V::WIDENS_SLOWLY && size_of::<W>() < size_of::<f32>();
 
@@ -190,45 +196,67 @@ pub(super) fn panel_rows<V: Vector>(m: usize, mr: usize) -> usize {
 pub(super) unsafe fn each_row<D: Dot>(w: *const D::W, x: &[D::X], k: usize, range: Range<usize>, out: &mut MatMut<'_>) {
     for (t, x) in x.chunks_exact(k).enumerate() {
         let out = &mut out.row_mut(t)[range.clone()];
-        for r in 0..out.len() {
-            // SAFETY: row r of the weights exists, x is a row; the features are the caller's.
-            out[r] = unsafe { dot::<D>(w.add(r * k), x.as_ptr(), k) };
+        let (x, stream) = (x.as_ptr(), if D::ONE_STREAM { 0 } else { out.len() / STREAMS });
+        // SAFETY: the rows named exist, and so does x; the features are the caller's.
+        unsafe {
+            for r in 0..stream {
+                let sums = dots::<D, STREAMS>(w.add(r * k), stream * k, x, k);
+                for s in 0..STREAMS {
+                    out[s * stream + r] = sums[s];
+                }
+            }
+            for r in STREAMS * stream..out.len() {
+                [out[r]] = dots::<D, 1>(w.add(r * k), 0, x, k);
+            }
         }
     }
 }
 
-/// One output. w, x: (k,)
+/// `S` outputs, whose weight rows lie `apart` elements from each other. w: (k,), `S` times; x: (k,)
 ///
 /// # Safety
-/// - `k` elements are readable at both pointers.
+/// - `k` elements are readable at `w + s * apart` for each `s < S`, and at `x`.
 /// - The CPU has the features that `D` needs.
 #[inline(always)]
-unsafe fn dot<D: Dot>(w: *const D::W, x: *const D::X, k: usize) -> f32 {
+unsafe fn dots<D: Dot, const S: usize>(w: *const D::W, apart: usize, x: *const D::X, k: usize) -> [f32; S] {
+    let mut sums = [0.0; S];
     // SAFETY: whole steps end at or before `k`, and the tail reads the k % STEP elements left.
     unsafe {
-        let mut acc = D::Acc::splat(0.0);
+        let mut acc = [D::Acc::splat(0.0); S];
         let mut i = 0;
         while i + UNROLLED * D::STEP <= k {
-            for _ in 0..UNROLLED {
-                if D::AHEAD > 0 {
-                    D::Acc::prefetch(w.add(i).cast::<u8>().wrapping_add(D::AHEAD));
+            for s in 0..S {
+                for line in 0..(UNROLLED * D::STEP * size_of::<D::W>()).div_ceil(LINE) {
+                    D::Acc::prefetch(w.wrapping_add(s * apart + i).cast::<u8>().wrapping_add(D::AHEAD + line * LINE));
                 }
-                acc = D::mul_add(acc, D::load_w(w.add(i)), D::load_x(x.add(i)));
+            }
+            for _ in 0..UNROLLED {
+                let x = D::load_x(x.add(i));
+                for s in 0..S {
+                    acc[s] = D::mul_add(acc[s], D::load_w(w.add(s * apart + i)), x);
+                }
                 i += D::STEP;
             }
         }
         while i + D::STEP <= k {
-            if D::AHEAD > 0 {
-                D::Acc::prefetch(w.add(i).cast::<u8>().wrapping_add(D::AHEAD));
+            let x = D::load_x(x.add(i));
+            for s in 0..S {
+                D::Acc::prefetch(w.wrapping_add(s * apart + i).cast::<u8>().wrapping_add(D::AHEAD));
+                acc[s] = D::mul_add(acc[s], D::load_w(w.add(s * apart + i)), x);
             }
-            acc = D::mul_add(acc, D::load_w(w.add(i)), D::load_x(x.add(i)));
             i += D::STEP;
         }
         if i < k {
-            acc = D::mul_add(acc, D::load_w_tail(w.add(i), k - i), D::load_x_tail(x.add(i), k - i));
+            let x = D::load_x_tail(x.add(i), k - i);
+            for s in 0..S {
+                acc[s] = D::mul_add(acc[s], D::load_w_tail(w.add(s * apart + i), k - i), x);
+            }
         }
-        acc.reduce_add()
+        for s in 0..S {
+            sums[s] = acc[s].reduce_add();
+        }
     }
+    sums
 }
 
 /// Widens weights to f32. w: (out.len(),)
