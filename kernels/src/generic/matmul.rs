@@ -22,8 +22,8 @@
 //!
 //! **The order of each sum depends on k and the ISA alone**: not on the tile that an output happens to lie in, the number of rows, or
 //! the thread. That is what makes prefill, decode and batches bit-identical (kernels.md section 0). Each output has one accumulator that
-//! goes over all of k: a single row then advances once in the 4 to 6 cycles of a multiply-add, a few side by side faster than memory delivers,
-//! and a tile has no accumulators to put away and no second pass over its cache lines.
+//! goes over all of k: a single row advances once in the 4 to 6 cycles of a multiply-add, a few side by side faster than memory delivers, and
+//! a tile has no accumulators to put away and no second pass over its cache lines.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
