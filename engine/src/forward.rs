@@ -177,7 +177,10 @@ impl Model {
             rounded.set_f32(crew, x, part);
         }
         if needs(Form::Int8) {
-            rounded.set_int8(crew, x, part);
+            rounded.set_int8(crew, &self.kernels, x, part);
+            if self.kernels.takes_int8_tiles() {
+                rounded.set_tiles(crew, x.len(), k);
+            }
         }
         crew.each_with_scratch(split(products, crew.n_threads()), |part: ProductPart<'_>, scratch| {
             let ProductPart { matrix, first_row, bias, mut out, sum } = part;

@@ -2,7 +2,7 @@
 //!
 //! Not here: what is computed into them (`forward.rs`), and keys and values, which outlive a pass (`kv_cache.rs`).
 
-use infer_kernels::{INT8_BLOCK, Int8Rows, Int8RowsMut, bf16, round_to_bf16, round_to_int8};
+use infer_kernels::{INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, bf16, int8_tile_len, int8_tiles, pack_int8_tile, round_to_bf16};
 
 use crate::attention;
 use crate::buffer::Buffer;
@@ -58,6 +58,9 @@ pub(crate) struct Rounded {
     starts: Buffer<i32>,
     half_starts: Buffer<i32>,
     offsets: Buffer<f32>,
+    tiles: Buffer<i32>,
+    /// How many of `tiles` belong to what was rounded last.
+    tiles_len: usize,
 }
 
 impl Rounded {
@@ -75,7 +78,7 @@ impl Rounded {
     }
 
     /// Rounds `x` to bytes, in parts of `part_len` elements; both are multiples of a block.
-    pub fn set_int8(&mut self, crew: &Crew<'_>, x: &[f32], part_len: usize) {
+    pub fn set_int8(&mut self, crew: &Crew<'_>, kernels: &Kernels, x: &[f32], part_len: usize) {
         let n = part_len / INT8_BLOCK;
         let sums = self.starts.chunks_mut(n).zip(self.half_starts.chunks_mut(2 * n)).zip(self.offsets.chunks_mut(n));
         let parts = x.chunks(part_len).zip(self.q.chunks_mut(part_len)).zip(self.scales.chunks_mut(n)).zip(sums);
@@ -85,8 +88,20 @@ impl Rounded {
             let n = x.len() / INT8_BLOCK;
             let (q, scales, starts) = (&mut q[..x.len()], &mut scales[..n], &mut starts[..n]);
             let (half_starts, offsets) = (&mut half_starts[..2 * n], &mut offsets[..n]);
-            round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets });
+            kernels.round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets });
         });
+        self.tiles_len = 0;
+    }
+
+    /// Packs all tiles of the `n` numbers that were rounded to bytes, rows of `k`.
+    pub fn set_tiles(&mut self, crew: &Crew<'_>, n: usize, k: usize) {
+        let (n_tiles, len) = (int8_tiles(n / k), int8_tile_len(k));
+        let mut tiles = std::mem::take(&mut self.tiles);
+        let x = self.int8(n);
+        crew.each(tiles[..n_tiles * len].chunks_mut(len).enumerate().collect(), |(i, to): (usize, &mut [i32])| {
+            pack_int8_tile(x, k, i, to);
+        });
+        (self.tiles, self.tiles_len) = (tiles, n_tiles * len);
     }
 
     /// The first `n` numbers as bf16.
@@ -108,6 +123,7 @@ impl Rounded {
             starts: &self.starts[..n_blocks],
             half_starts: &self.half_starts[..2 * n_blocks],
             offsets: &self.offsets[..n_blocks],
+            tiles: &self.tiles[..self.tiles_len],
         }
     }
 }
@@ -186,7 +202,9 @@ impl State {
         f(n_rounded.saturating_mul(widest), size_of::<bf16>(), &mut self.rounded.bf16)?;
         f(n_rounded.saturating_mul(widest), size_of::<i8>(), &mut self.rounded.q)?;
         f(n_rounded.saturating_mul(blocks), size_of::<i32>(), &mut self.rounded.starts)?;
-        f(n_rounded.saturating_mul(2 * blocks), size_of::<i32>(), &mut self.rounded.half_starts)
+        f(n_rounded.saturating_mul(2 * blocks), size_of::<i32>(), &mut self.rounded.half_starts)?;
+        let tiles = int8_tiles(n_rounded).saturating_mul(int8_tile_len(blocks * INT8_BLOCK));
+        f(tiles, size_of::<i32>(), &mut self.rounded.tiles)
     }
 }
 

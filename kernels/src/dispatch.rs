@@ -12,7 +12,7 @@ use crate::arch;
 use crate::attention::{AttentionKernels, Merge};
 use crate::dtype::DType;
 use crate::generic::attempt::{Candidates, Outcome};
-use crate::generic::int8::Int8Rows;
+use crate::generic::int8::{INT8_BLOCK, Int8Rows, Int8RowsMut};
 use crate::generic::probe::{Arithmetic, Probes, READ_WAYS};
 use crate::kv::KvDType;
 use crate::view::MatMut;
@@ -143,6 +143,7 @@ pub struct Kernels {
     pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) round_to_int8: unsafe fn(&[f32], Int8RowsMut<'_>),
     pub(crate) attention: [AttentionKernels; KvDType::COUNT],
     pub(crate) attention_bf16: [Option<AttentionKernels>; KvDType::COUNT],
     pub(crate) merge: Merge,
@@ -150,6 +151,7 @@ pub struct Kernels {
     pub(crate) attempt: [Attempt; 2],
     pub(crate) probes: Probes,
     pub(crate) bf16_is_faster: bool,
+    pub(crate) takes_int8_tiles: bool,
 }
 
 impl Kernels {
@@ -190,6 +192,11 @@ impl Kernels {
     /// Whether weights of this format are multiplied by int8 activations natively.
     pub fn has_int8_dot(&self, dtype: DType) -> bool {
         self.matmul_int8[dtype as usize].is_some()
+    }
+
+    /// Whether products of many rows with int8 activations are faster from tiles ([`Int8Rows::tiles`]).
+    pub fn takes_int8_tiles(&self) -> bool {
+        self.takes_int8_tiles
     }
 
     /// Adds the product of weights of one format with int8 activations.
@@ -234,7 +241,7 @@ impl Kernels {
                     matmul(w, x, k, out, scratch)
                 }
                 Activations::Int8(x) => {
-                    assert!(x.is_consistent(), "scales of int8 activations");
+                    assert!(x.is_consistent(k), "scales of int8 activations");
                     assert!(scratch.len() >= 256, "scratch of {} for int8 activations", scratch.len());
                     let matmul = self.matmul_int8[dtype as usize].expect("int8 activations where the ISA multiplies them");
                     matmul(w, x, k, out, scratch)
@@ -275,6 +282,16 @@ impl Kernels {
         assert_eq!(x.len(), y.len(), "add");
         // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
         unsafe { (self.add)(x, y) }
+    }
+
+    /// Rounds each block to nearest, ties to even, the largest magnitude to 127, to the same numbers on every ISA. A block with an infinity or a
+    /// NaN gets one as its scale, so that it comes through a product as a NaN. x: (n,), n a multiple of [`INT8_BLOCK`]; to: of n activations
+    pub fn round_to_int8(&self, x: &[f32], to: Int8RowsMut<'_>) {
+        let n_blocks = to.scales.len();
+        assert!(x.len() == to.q.len() && x.len() == n_blocks * INT8_BLOCK, "round_to_int8");
+        assert!([to.starts.len(), to.offsets.len(), to.half_starts.len() / 2] == [n_blocks; 3], "round_to_int8");
+        // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+        unsafe { (self.round_to_int8)(x, to) }
     }
 
     /// Runs `rounds` rounds of multiply-adds that touch no memory, for measuring the peak rate of an arithmetic. Returns how many

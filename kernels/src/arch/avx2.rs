@@ -15,11 +15,11 @@ use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{self as attempts, Candidates, Outcome};
 use crate::generic::attention::{Chunk, Rows, Stored, Sums};
-use crate::generic::int8::Int8Rows;
+use crate::generic::int8::{Int8Rows, Int8RowsMut};
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
-use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::generic::{attention, elementwise, int8, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::kv::{KvDType, KvLayout};
 use crate::vector::Vector;
 use crate::view::MatMut;
@@ -33,12 +33,14 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
+    round_to_int8,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
     merge,
     attempt: [attempt::<false>, attempt::<true>],
     probes: PROBES,
     bf16_is_faster: false,
+    takes_int8_tiles: false,
 }
 .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
 .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>);
@@ -260,6 +262,11 @@ unsafe fn swiglu(gate: &mut [f32], up: &[f32]) {
 unsafe fn add(x: &mut [f32], y: &[f32]) {
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { elementwise::add::<__m256>(x, y) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn round_to_int8(x: &[f32], to: Int8RowsMut<'_>) {
+    int8::round_to_int8(x, to);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

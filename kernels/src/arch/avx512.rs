@@ -30,12 +30,14 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
+    round_to_int8: avx2::KERNELS.round_to_int8,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
     merge,
     attempt: avx2::KERNELS.attempt,
     probes: PROBES,
     bf16_is_faster: false,
+    takes_int8_tiles: false,
 };
 
 /// What the machine can do with these vectors.

@@ -22,8 +22,13 @@ use crate::generic::probe::{Instruction, MultiplyAdds, Probes, multiply_adds};
 use crate::kv::{KvDType, KvLayout};
 use crate::view::MatMut;
 
-pub(crate) const KERNELS: Kernels =
-    with_products::<false>(Kernels { isa: Isa::Avx512Bf16, probes: PROBES, bf16_is_faster: true, ..avx512::KERNELS });
+pub(crate) const KERNELS: Kernels = with_products::<false>(Kernels {
+    isa: Isa::Avx512Bf16,
+    probes: PROBES,
+    bf16_is_faster: true,
+    takes_int8_tiles: true,
+    ..avx512::KERNELS
+});
 
 /// The same for Intel's CPUs, whose caches have to be asked for lines early, and whose `vdpbf16ps` multiplies at half of the rate of f32. Only
 /// reading differs, and so no bit of any result.

@@ -15,7 +15,7 @@ use crate::generic::attention::{Chunk, Rows, Stored, Sums};
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
-use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::generic::{attention, elementwise, int8, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::kv::{KvDType, KvLayout};
 use crate::vector::Vector;
 use crate::view::MatMut;
@@ -33,12 +33,14 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
+    round_to_int8: int8::round_to_int8,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
     merge,
     attempt: [attempt::<false>, attempt::<true>],
     probes: PROBES,
     bf16_is_faster: false,
+    takes_int8_tiles: false,
 };
 
 /// What the machine can do with these vectors.

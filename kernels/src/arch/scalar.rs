@@ -9,6 +9,7 @@ use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{Candidates, Outcome, TRIED};
 use crate::generic::attention::{Chunk, KV_CHUNK_LEN, Rows, Sums};
+use crate::generic::int8;
 use crate::kv::{KV_PAGE_LEN, KvDType, KvLayout};
 use crate::view::MatMut;
 
@@ -21,6 +22,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
+    round_to_int8: int8::round_to_int8,
     attention: [AttentionKernels { pack, attend }; KvDType::COUNT],
     attention_bf16: [None; KvDType::COUNT],
     merge,
@@ -28,6 +30,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     // The oracle is no measure of a machine; what the build's own instructions can do is.
     probes: portable::PROBES,
     bf16_is_faster: false,
+    takes_int8_tiles: false,
 };
 
 fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, _scratch: &mut [f32]) {

@@ -20,14 +20,8 @@ use core::mem::MaybeUninit;
 use super::vnni_quads::Quads;
 use super::vnni_scales::Scales;
 use super::{vnni_panels, vnni_rows};
-use crate::generic::int8::Int8Rows;
+use crate::generic::int8::{CHAINS, Int8Rows};
 use crate::view::MatMut;
-
-/// Chains of sums of an output: as many as few rows take groups at a time.
-pub(super) const CHAINS: usize = 16;
-
-/// Activation rows from which on unpacked weights are worth it.
-const MIN_ROWS_OF_PANELS: usize = 2 * vnni_panels::NR;
 
 /// A line of the caches.
 #[derive(Clone, Copy)]
@@ -51,7 +45,7 @@ pub(super) unsafe fn matmul<B: Quads, const PREFETCH: bool>(
     // SAFETY: the caller's contract; f32 and lines are plain data without invalid patterns.
     unsafe {
         let (_, scratch, _) = scratch.align_to_mut::<Line>();
-        let n_done = if out.rows() >= MIN_ROWS_OF_PANELS { vnni_panels::matmul(w, x, k, out, scratch) } else { 0 };
+        let n_done = vnni_panels::matmul(w, x, k, out, scratch);
         vnni_rows::matmul::<B, PREFETCH>(w, x, k, n_done, out, scratch);
     }
 }

@@ -3,56 +3,34 @@
 //! Not here: few rows (`vnni_rows.rs`), how an output is summed (`vnni.rs`), how formats are unpacked (`x86_codes.rs`, `vnni_scales.rs`).
 //!
 //! ```text
-//! for as many panels of 16 weight rows as scratch has room for:
+//! for as many panels of 16 weight rows as a cache has room for beside activations:
 //!     unpack each: chain after chain, group after group: unsigned bytes, [k / 4][16 rows][4], scales, [16 rows], and minima
-//!     for each tile of 12 activation rows:
-//!         pack it: chain after chain, group after group: where sums begin, [12], scales, [12], and bytes, [k / 4][12][4]
+//!     for each tile of 12 activation rows (`generic/int8.rs`):
 //!         for each panel: lanes are weight rows; four activations go to all of them
 //! ```
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
-use super::vnni::{CHAINS, Line, sixteen_groups, unsigned};
+use super::vnni::{Line, sixteen_groups, unsigned};
 use super::vnni_quads::Quads;
 use super::vnni_scales::Scales;
-use crate::generic::int8::{INT8_BLOCK, Int8Rows};
+use crate::generic::int8::{
+    CHAINS, INT8_BLOCK, Int8Rows, TILE_BLOCK_LEN, TILE_BYTES, TILE_HALF_STARTS, TILE_OFFSETS, TILE_ROWS as NR, TILE_SCALES,
+    TILE_STARTS, chain_starts, first_row_of_tile, int8_tile_len, place,
+};
 use crate::view::MatMut;
 
 /// Weight rows of a panel: a vector of f32.
 const PANEL_ROWS: usize = 16;
 
-/// Activation rows of a tile: with two accumulators each they leave registers to spare.
-pub(super) const NR: usize = 12;
-
-/// Activation rows left over from which on a tile is faster, most of it done before, than as few rows.
-const MIN_ROWS_OF_LAST_TILE: usize = 5;
+/// Bytes of unpacked panels that are multiplied with tile after tile: about half of the second-level cache, which tiles go through, too.
+const PANELS_BYTES: usize = 512 << 10;
 
 /// Lines of a group of a panel: codes, scales, minima.
 #[inline(always)]
 const fn group_lines<B: Scales>() -> usize {
     B::GROUP / 4 + 1 + B::HAS_MINIMA as usize
-}
-
-/// Numbers of 32 bits of a group of a packed tile.
-#[inline(always)]
-const fn packed_len<B: Scales>() -> usize {
-    NR * (2 + B::GROUP / 4)
-}
-
-/// Where each chain's groups begin, if groups lie chain after chain.
-#[inline(always)]
-fn chain_starts(n_groups: usize) -> [usize; CHAINS] {
-    let mut starts = [0; CHAINS];
-    for c in 1..CHAINS {
-        starts[c] = starts[c - 1] + (n_groups + CHAINS - c) / CHAINS;
-    }
-    starts
-}
-
-/// Where group `g` lies among the groups.
-#[inline(always)]
-fn place(starts: &[usize; CHAINS], g: usize) -> usize {
-    starts[g % CHAINS] + g / CHAINS
 }
 
 /// `out = x · wᵀ` of as many rows of activations as are whole tiles; returns their number, or none for want of scratch.
@@ -61,33 +39,28 @@ fn place(starts: &[usize; CHAINS], g: usize) -> usize {
 /// As [`super::vnni::matmul`].
 #[inline(always)]
 pub(super) unsafe fn matmul<B: Quads>(w: &[B], x: Int8Rows<'_>, k: usize, out: &mut MatMut<'_>, scratch: &mut [Line]) -> usize {
-    let (m, n, n_groups) = (out.rows(), out.cols(), k / B::GROUP);
+    let (m, n, n_groups, tile_len) = (out.rows(), out.cols(), k / B::GROUP, int8_tile_len(k));
     let panel_lines = n_groups * group_lines::<B>();
-    let packed_lines = (n_groups * packed_len::<B>()).div_ceil(16);
-    if m < NR || scratch.len() < packed_lines + panel_lines {
+    if x.tiles.is_empty() || scratch.len() < panel_lines {
         return 0;
     }
-    let (packed, panels) = scratch.split_at_mut(packed_lines);
-    let rows_at_once = panels.len() / panel_lines * PANEL_ROWS;
-    let n_done = if m % NR < MIN_ROWS_OF_LAST_TILE { m / NR * NR } else { m };
+    let n_panels = (PANELS_BYTES / size_of_val(&scratch[..panel_lines])).clamp(1, scratch.len() / panel_lines);
+    let rows_at_once = n_panels * PANEL_ROWS;
     for first in (0..n).step_by(rows_at_once) {
         let rows = (first..n.min(first + rows_at_once)).step_by(PANEL_ROWS);
         // SAFETY: the rows exist, and panels and tiles have the lines of k elements; the features are the caller's.
         unsafe {
-            for (r, panel) in rows.clone().zip(panels.chunks_exact_mut(panel_lines)) {
+            for (r, panel) in rows.clone().zip(scratch.chunks_exact_mut(panel_lines)) {
                 unpack(w, k, r, n, panel);
             }
-            for t in (0..n_done).step_by(NR) {
-                // The last tile has rows of the one before again, to the same bits.
-                let t = t.min(m - NR);
-                pack::<B>(x, k, t, packed);
-                for (r, panel) in rows.clone().zip(panels.chunks_exact(panel_lines)) {
-                    tile::<B>(panel, packed, n_groups, t, r, out);
+            for (i, packed) in x.tiles.chunks_exact(tile_len).enumerate() {
+                for (r, panel) in rows.clone().zip(scratch.chunks_exact(panel_lines)) {
+                    tile::<B>(panel, packed, k, first_row_of_tile(m, i), r, out);
                 }
             }
         }
     }
-    n_done
+    m.min(x.tiles.len() / tile_len * NR)
 }
 
 /// Unpacks the rows from `r` on, at most 16, of `n`. Those that the last panel has too few of are its last one, again.
@@ -99,7 +72,7 @@ unsafe fn unpack<B: Quads>(w: &[B], k: usize, r: usize, n: usize, panel: &mut [L
     let (n_groups, row_len, per_block) = (k / B::GROUP, k / B::LEN, B::LEN / INT8_BLOCK);
     debug_assert!(panel.len() >= n_groups * group_lines::<B>());
     let (starts, panel) = (chain_starts(n_groups), panel.as_mut_ptr());
-    let mut room = [const { core::mem::MaybeUninit::uninit() }; CHAINS];
+    let mut room = [const { MaybeUninit::uninit() }; CHAINS];
     // SAFETY: the blocks exist; the lines written are those of the k elements; the features are the caller's.
     unsafe {
         for half in 0..2 {
@@ -110,6 +83,8 @@ unsafe fn unpack<B: Quads>(w: &[B], k: usize, r: usize, n: usize, panel: &mut [L
             for i in 0..k / INT8_BLOCK {
                 let mut v = [_mm256_setzero_si256(); 8];
                 for j in 0..8 {
+                    // The eight rows after these.
+                    _mm_prefetch::<_MM_HINT_T1>(rows[j].wrapping_add(8 * row_len + i / per_block).cast());
                     v[j] = unsigned::<B>((*rows[j].add(i / per_block)).codes(i % per_block));
                 }
                 let v = transposed(&v);
@@ -172,124 +147,63 @@ unsafe fn transposed(v: &[__m256i; 8]) -> [__m256i; 8] {
     }
 }
 
-/// Packs activation rows `t..t + NR`.
-///
-/// # Safety
-/// The rows exist, and `to` has the lines of a tile of k elements; the CPU has AVX-512 F and VL.
-#[inline(always)]
-unsafe fn pack<B: Scales>(x: Int8Rows<'_>, k: usize, t: usize, to: &mut [Line]) {
-    let (n_groups, n_blocks) = (k / B::GROUP, k / INT8_BLOCK);
-    debug_assert!(16 * to.len() >= n_groups * packed_len::<B>());
-    let (starts, to) = (chain_starts(n_groups), to.as_mut_ptr().cast::<i32>());
-    for b in (0..NR).step_by(4) {
-        let first_row = t + b;
-        // SAFETY: what is read is of the rows, or masked out; what is written is of the tile.
-        unsafe {
-            let (q, scales) = (x.q.as_ptr().add(first_row * k), x.scales.as_ptr().add(first_row * n_blocks).cast::<i32>());
-            let begin = match (B::HAS_MINIMA, B::GROUP) {
-                (true, _) => x.offsets.as_ptr().add(first_row * n_blocks).cast(),
-                (_, 16) => x.half_starts.as_ptr().add(first_row * n_groups),
-                _ => x.starts.as_ptr().add(first_row * n_blocks),
-            };
-            for first in (0..n_groups).step_by(4) {
-                let n = 4.min(n_groups - first);
-                let mask = 0xf_u8 >> (4 - n);
-                let (mut begins, mut scale) = ([_mm_setzero_si128(); 4], [_mm_setzero_si128(); 4]);
-                for j in 0..4 {
-                    begins[j] = _mm_maskz_loadu_epi32(mask, begin.add(j * n_groups + first));
-                    if B::GROUP == 16 {
-                        // Two groups share a scale.
-                        let two = _mm_loadl_epi64(scales.add(j * n_blocks + first / 2).cast());
-                        scale[j] = _mm_unpacklo_epi32(two, two);
-                    } else {
-                        scale[j] = _mm_maskz_loadu_epi32(mask, scales.add(j * n_blocks + first));
-                    }
-                }
-                let (begins, scale) = (transposed_4(begins), transposed_4(scale));
-                for i in 0..n {
-                    let g = first + i;
-                    let to = to.add(place(&starts, g) * packed_len::<B>() + b);
-                    _mm_storeu_si128(to.cast(), begins[i]);
-                    _mm_storeu_si128(to.add(NR).cast(), scale[i]);
-                    for part in 0..B::GROUP / 16 {
-                        let mut v = [_mm_setzero_si128(); 4];
-                        for j in 0..4 {
-                            v[j] = _mm_loadu_si128(q.add(j * k + g * B::GROUP + 16 * part).cast());
-                        }
-                        let v = transposed_4(v);
-                        for d in 0..4 {
-                            _mm_storeu_si128(to.add((2 + 4 * part + d) * NR).cast(), v[d]);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A 4 x 4 matrix of four bytes each, transposed.
-///
-/// # Safety
-/// Nothing but what every x86-64 CPU has.
-#[inline(always)]
-unsafe fn transposed_4(v: [__m128i; 4]) -> [__m128i; 4] {
-    // SAFETY: no memory is touched; every x86-64 CPU has SSE2.
-    unsafe {
-        let (a, b) = (_mm_unpacklo_epi32(v[0], v[1]), _mm_unpacklo_epi32(v[2], v[3]));
-        let (c, d) = (_mm_unpackhi_epi32(v[0], v[1]), _mm_unpackhi_epi32(v[2], v[3]));
-        [_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b), _mm_unpacklo_epi64(c, d), _mm_unpackhi_epi64(c, d)]
-    }
-}
-
 /// One tile of outputs: the panel's rows, which begin at column `r` of `out`, and activation rows `t..t + NR`.
 ///
 /// # Safety
 /// As [`super::vnni::matmul`]; the rows exist, the panel was unpacked and the tile packed.
 #[inline(always)]
-unsafe fn tile<B: Scales>(panel: &[Line], packed: &[Line], n_groups: usize, t: usize, r: usize, out: &mut MatMut<'_>) {
-    let (mut w, mut x) = (panel.as_ptr(), packed.as_ptr().cast::<i32>());
-    // SAFETY: the panel and the tile have n_groups groups each; the features are the caller's.
+unsafe fn tile<B: Scales>(panel: &[Line], packed: &[i32], k: usize, t: usize, r: usize, out: &mut MatMut<'_>) {
+    let (n_groups, mut w) = (k / B::GROUP, panel.as_ptr());
+    debug_assert!(packed.len() == int8_tile_len(k) && panel.len() >= n_groups * group_lines::<B>());
+    let starts = chain_starts(k / INT8_BLOCK);
+    // SAFETY: the panel has n_groups groups, and the tile their blocks; parts are written by the first four chains; the features are the
+    // caller's.
     unsafe {
-        let mut parts = [[_mm512_setzero_ps(); NR]; 4];
+        let mut parts = [[MaybeUninit::<__m512>::uninit(); NR]; 4];
         for c in 0..CHAINS {
             let mut chain = [_mm512_setzero_ps(); NR];
             let mut g = c;
             while g < n_groups {
+                let (block, half) = (g * B::GROUP / INT8_BLOCK, g % (INT8_BLOCK / B::GROUP));
+                let x = packed.as_ptr().add(place(&starts, block) * TILE_BLOCK_LEN);
                 let mut sums = [_mm512_setzero_si512(); NR];
                 if !B::HAS_MINIMA {
+                    let begins = x.add(if B::GROUP == INT8_BLOCK { TILE_STARTS } else { TILE_HALF_STARTS + half * NR });
                     for b in 0..NR {
-                        sums[b] = _mm512_set1_epi32(*x.add(b));
+                        sums[b] = _mm512_set1_epi32(*begins.add(b));
                     }
                 }
+                let bytes = x.add(TILE_BYTES + half * (B::GROUP / 4 * NR));
                 for line in 0..B::GROUP / 4 {
                     let codes = _mm512_load_si512(w.add(line).cast());
                     for b in 0..NR {
-                        sums[b] = _mm512_dpbusd_epi32(sums[b], codes, _mm512_set1_epi32(*x.add((2 + line) * NR + b)));
+                        sums[b] = _mm512_dpbusd_epi32(sums[b], codes, _mm512_set1_epi32(*bytes.add(line * NR + b)));
                     }
                 }
                 let scales = _mm512_load_ps(w.add(B::GROUP / 4).cast());
                 for b in 0..NR {
-                    let scale = _mm512_mul_ps(scales, _mm512_set1_ps(*x.add(NR + b).cast::<f32>()));
+                    let scale = _mm512_mul_ps(scales, _mm512_set1_ps(*x.add(TILE_SCALES + b).cast::<f32>()));
                     chain[b] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[b]), scale, chain[b]);
                 }
                 if B::HAS_MINIMA {
                     let minima = _mm512_load_ps(w.add(B::GROUP / 4 + 1).cast());
                     for b in 0..NR {
-                        chain[b] = _mm512_fmadd_ps(minima, _mm512_set1_ps(*x.add(b).cast::<f32>()), chain[b]);
+                        chain[b] = _mm512_fmadd_ps(minima, _mm512_set1_ps(*x.add(TILE_OFFSETS + b).cast::<f32>()), chain[b]);
                     }
                 }
                 w = w.add(group_lines::<B>());
-                x = x.add(packed_len::<B>());
                 g += CHAINS;
             }
             let part = &mut parts[c % 4];
             for b in 0..NR {
-                part[b] = if c < 4 { chain[b] } else { _mm512_add_ps(part[b], chain[b]) };
+                part[b].write(if c < 4 { chain[b] } else { _mm512_add_ps(part[b].assume_init(), chain[b]) });
             }
         }
         let valid = (0xffff_u32 >> PANEL_ROWS.saturating_sub(out.cols() - r)) as u16;
         for b in 0..NR {
-            let sum = _mm512_add_ps(_mm512_add_ps(parts[0][b], parts[2][b]), _mm512_add_ps(parts[1][b], parts[3][b]));
+            let even = _mm512_add_ps(parts[0][b].assume_init(), parts[2][b].assume_init());
+            let odd = _mm512_add_ps(parts[1][b].assume_init(), parts[3][b].assume_init());
+            let sum = _mm512_add_ps(even, odd);
             _mm512_mask_storeu_ps(out.row_mut(t + b)[r..].as_mut_ptr(), valid, sum);
         }
     }

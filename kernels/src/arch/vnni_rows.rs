@@ -11,9 +11,9 @@
 
 use core::arch::x86_64::*;
 
-use super::vnni::{CHAINS, Line, sixteen_groups};
+use super::vnni::{Line, sixteen_groups};
 use super::vnni_quads::{Halves, Quads, group};
-use crate::generic::int8::{INT8_BLOCK, Int8Rows};
+use crate::generic::int8::{CHAINS, INT8_BLOCK, Int8Rows};
 use crate::view::MatMut;
 
 /// Rows that share a pass over the weights.

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use infer_kernels::testing::{Guarded, Seeded};
 use infer_kernels::{
-    Activations, DType, INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, MATMUL_SCRATCH, MatMut, decode, round_to_int8,
+    Activations, DType, INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, MATMUL_SCRATCH, MatMut, decode, int8_tile_len, int8_tiles,
+    pack_int8_tile,
 };
 
 use crate::{TINY, UNIT, assert_close, assert_intact};
@@ -18,7 +19,7 @@ struct Rounded {
     offsets: Vec<f32>,
 }
 
-fn rounded(x: &[f32]) -> Rounded {
+fn rounded(kernels: &Kernels, x: &[f32]) -> Rounded {
     let n = x.len() / INT8_BLOCK;
     let mut r = Rounded {
         q: vec![0; x.len()],
@@ -28,7 +29,7 @@ fn rounded(x: &[f32]) -> Rounded {
         offsets: vec![0.0; n],
     };
     let Rounded { q, scales, starts, half_starts, offsets } = &mut r;
-    round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets });
+    kernels.round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets });
     r
 }
 
@@ -42,6 +43,7 @@ impl Rounded {
             starts: &self.starts[at(n_blocks)],
             half_starts: &self.half_starts[at(2 * n_blocks)],
             offsets: &self.offsets[at(n_blocks)],
+            tiles: &[],
         }
     }
 }
@@ -50,20 +52,76 @@ impl Rounded {
 fn rounding_is_to_the_nearest_of_127_steps() {
     let mut seeded = Seeded(1);
     let x: Vec<f32> = (0..1000 * INT8_BLOCK).map(|_| seeded.awkward()).collect();
-    let Rounded { q, scales, starts, half_starts, offsets } = rounded(&x);
-    let sum = |q: &[i8]| q.iter().map(|&q| i32::from(q)).sum::<i32>();
-    for (i, q) in q.chunks_exact(INT8_BLOCK).enumerate() {
-        assert_eq!(starts[i], -128 * sum(q));
-        assert_eq!(half_starts[2 * i..2 * i + 2], [-128 * sum(&q[..16]), -128 * sum(&q[16..])]);
-        assert_eq!(offsets[i], -scales[i] * sum(q) as f32);
-    }
-    for ((x, q), scale) in x.chunks_exact(INT8_BLOCK).zip(q.chunks_exact(INT8_BLOCK)).zip(scales) {
-        for (x, q) in x.iter().zip(q) {
-            let off = (f64::from(*x) - f64::from(scale) * f64::from(*q)).abs();
-            // Half a step, and the roundings of the scale, its inverse and the quotient.
-            assert!(*q != i8::MIN && off <= f64::from(scale) * (0.5 + 127.0 * 4.0 * UNIT), "{x} became {q} · {scale}");
+    for kernels in Kernels::available() {
+        let Rounded { q, scales, starts, half_starts, offsets } = rounded(&kernels, &x);
+        let sum = |q: &[i8]| q.iter().map(|&q| i32::from(q)).sum::<i32>();
+        for (i, q) in q.chunks_exact(INT8_BLOCK).enumerate() {
+            assert_eq!(starts[i], -128 * sum(q));
+            assert_eq!(half_starts[2 * i..2 * i + 2], [-128 * sum(&q[..16]), -128 * sum(&q[16..])]);
+            assert_eq!(offsets[i], -scales[i] * sum(q) as f32);
+        }
+        for ((x, q), scale) in x.chunks_exact(INT8_BLOCK).zip(q.chunks_exact(INT8_BLOCK)).zip(scales) {
+            for (x, q) in x.iter().zip(q) {
+                let off = (f64::from(*x) - f64::from(scale) * f64::from(*q)).abs();
+                // Half a step, and the roundings of the scale, its inverse and the quotient.
+                let bound = f64::from(scale) * (0.5 + 127.0 * 4.0 * UNIT);
+                assert!(*q != i8::MIN && off <= bound, "{}: {x} became {q} · {scale}", kernels.isa());
+            }
         }
     }
+}
+
+#[test]
+fn every_rung_rounds_to_the_same_bytes() {
+    let mut seeded = Seeded(5);
+    let mut x: Vec<f32> = (0..300 * INT8_BLOCK).map(|_| seeded.awkward()).collect();
+    x[..2 * INT8_BLOCK].fill(0.0);
+    (x[70], x[100]) = (f32::NAN, f32::NEG_INFINITY);
+    let of = |kernels: &Kernels| {
+        let Rounded { q, scales, starts, half_starts, offsets } = rounded(kernels, &x);
+        let bits = |x: Vec<f32>| x.into_iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect::<Vec<_>>();
+        (q, bits(scales), starts, half_starts, bits(offsets))
+    };
+    let mut rungs = Kernels::available();
+    let want = of(&rungs.next().unwrap());
+    for kernels in rungs {
+        assert!(of(&kernels) == want, "{}", kernels.isa());
+    }
+}
+
+/// Each number of each row where the product looks for it: one beside those of the other rows, blocks in the order of the chains.
+#[test]
+fn tiles_hold_the_numbers_of_their_rows() {
+    let (m, n_blocks) = (41, 21);
+    let k = n_blocks * INT8_BLOCK;
+    let mut seeded = Seeded(6);
+    let x: Vec<f32> = (0..m * k).map(|_| seeded.uniform()).collect();
+    let x = rounded(&Kernels::detect(), &x);
+    let tiles = tiles(x.rows(0..m, n_blocks), k);
+    let order = (0..16).flat_map(|c| (c..n_blocks).step_by(16));
+    let mut at = 0;
+    let mut take = |want: i32| {
+        assert_eq!(tiles[at], want, "number {at}");
+        at += 1;
+    };
+    for first in [0, 12, 24, m - 12] {
+        for block in order.clone() {
+            let each = |of: &mut dyn FnMut(usize)| (first..first + 12).for_each(|row| of(row * n_blocks + block));
+            each(&mut |i| take(x.half_starts[2 * i]));
+            each(&mut |i| take(x.half_starts[2 * i + 1]));
+            each(&mut |i| take(x.offsets[i].to_bits() as i32));
+            each(&mut |i| take(x.starts[i]));
+            each(&mut |i| take(x.scales[i].to_bits() as i32));
+            for j in 0..INT8_BLOCK / 4 {
+                each(&mut |i| {
+                    let q = &x.q[i * INT8_BLOCK + 4 * j..];
+                    take(i32::from_ne_bytes([q[0] as u8, q[1] as u8, q[2] as u8, q[3] as u8]));
+                });
+            }
+        }
+    }
+    assert_eq!(at, tiles.len());
+    assert_eq!([0, 1, 23, 24, 28, 29, 36, 512].map(int8_tiles), [0, 0, 0, 2, 2, 3, 3, 43]);
 }
 
 #[test]
@@ -71,7 +129,7 @@ fn ties_go_to_even_and_what_is_not_finite_stays_so() {
     let block = |first: &[f32]| {
         let mut x = vec![0.0; INT8_BLOCK];
         x[..first.len()].copy_from_slice(first);
-        let Rounded { q, scales, .. } = rounded(&x);
+        let Rounded { q, scales, .. } = rounded(&Kernels::detect(), &x);
         (q[..first.len()].to_vec(), scales[0])
     };
     assert_eq!(block(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -127.0]), (vec![127, 0, 2, 2, 0, -2, -127], 1.0));
@@ -128,9 +186,19 @@ fn weights(dtype: DType, n: usize, seeded: &mut Seeded) -> Weights {
     w
 }
 
-/// The product, with scratch for a row, for a panel of 16 as well, and for all: each, if they differ in nothing.
+/// All tiles of rows of `k`.
+fn tiles(x: Int8Rows<'_>, k: usize) -> Vec<i32> {
+    let (n, len) = (int8_tiles(x.q.len() / k), int8_tile_len(k));
+    let mut tiles = vec![i32::MIN; n * len];
+    tiles.chunks_exact_mut(len).enumerate().for_each(|(i, to)| pack_int8_tile(x, k, i, to));
+    tiles
+}
+
+/// The product, without tiles and with them, with scratch for a row, for a panel of 16 as well, and for all: each, if they differ in nothing.
 fn multiply(kernels: &Kernels, dtype: DType, w: &[u8], x: Int8Rows<'_>, k: usize, n: usize) -> Vec<f32> {
-    let of = |scratch_len: usize| {
+    let tiles = tiles(x, k);
+    let of = |scratch_len: usize, tiles| {
+        let x = Int8Rows { tiles, ..x };
         let mut out = Guarded::new(x.q.len() / k * n, 0, f32::NAN, || 0.0);
         let mut scratch = Guarded::new(scratch_len, scratch_len % 3, f32::NAN, || f32::NAN);
         kernels.matmul(dtype, w, Activations::Int8(x), k, MatMut::new(out.get_mut(), n), scratch.get_mut());
@@ -138,9 +206,11 @@ fn multiply(kernels: &Kernels, dtype: DType, w: &[u8], x: Int8Rows<'_>, k: usize
         assert_intact(&scratch, "scratch of matmul");
         out.get().to_vec()
     };
-    let least = of(k.max(256));
-    for scratch_len in [10 * k + 1000, MATMUL_SCRATCH] {
-        let more = of(scratch_len);
+    let least = of(k.max(256), &[]);
+    for (scratch_len, tiles) in
+        [(k.max(256), &tiles), (10 * k + 1000, &tiles), (MATMUL_SCRATCH, &tiles), (MATMUL_SCRATCH, &vec![])]
+    {
+        let more = of(scratch_len, tiles);
         let differs = least.iter().zip(&more).position(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan()));
         assert!(differs.is_none(), "{} {dtype} ({n}, {k}): output {differs:?} depends on scratch", kernels.isa());
     }
@@ -176,7 +246,7 @@ fn products_are_exact_sums_up_to_f32_rounding() {
             let mut x: Vec<f32> = (0..m * k).map(|_| seeded.awkward()).collect();
             // All activations at either end of their range.
             x[..INT8_BLOCK].fill(if n_blocks.is_multiple_of(2) { -3.0 } else { 3.0 });
-            let x = rounded(&x);
+            let x = rounded(&kernels, &x);
             let (q, scales) = (&x.q, &x.scales);
             // As it lies in a map: at any address.
             let mut bytes = w.iter().copied();
@@ -209,7 +279,7 @@ fn one_row_has_the_bits_of_many() {
         let n_blocks = k / INT8_BLOCK;
         let w = weights(dtype, n * k, &mut seeded).bytes;
         let x: Vec<f32> = (0..m * k).map(|_| seeded.uniform()).collect();
-        let x = rounded(&x);
+        let x = rounded(&kernels, &x);
         let rows = |from: usize, to: usize| x.rows(from..to, n_blocks);
         let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let whole = multiply(&kernels, dtype, &w, rows(0, m), k, n);
@@ -240,7 +310,7 @@ fn infinity_and_nan_come_through() {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut x = vec![1.0; 4 * k];
             x[40] = bad;
-            let got = multiply(&kernels, dtype, &w, rounded(&x).rows(0..4, k / INT8_BLOCK), k, 1);
+            let got = multiply(&kernels, dtype, &w, rounded(&kernels, &x).rows(0..4, k / INT8_BLOCK), k, 1);
             assert!(!got[0].is_finite() && got[1..].iter().all(|x| x.is_finite()), "{} {dtype}: {got:?}", kernels.isa());
         }
     }
