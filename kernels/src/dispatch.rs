@@ -130,7 +130,7 @@ pub(crate) type MatmulBf16 = unsafe fn(&[u8], &[bf16], usize, MatMut<'_>, &mut [
 
 pub(crate) type MatmulInt8 = unsafe fn(&[u8], Int8Rows<'_>, usize, MatMut<'_>, &mut [f32]);
 
-pub(crate) type Attempt = unsafe fn(&[f32], Candidates<'_>) -> Outcome;
+pub(crate) type Attempt = unsafe fn(&[f32], &[f32], Candidates<'_>) -> Outcome;
 
 /// The kernels of one ISA.
 #[derive(Clone, Copy)]
@@ -250,10 +250,11 @@ impl Kernels {
         }
     }
 
-    /// Tries candidates for the scale and minimum of weights that are encoded, and tells the errors that they leave if `with_error`. x: (n,)
-    pub(crate) fn attempt(&self, x: &[f32], tried: Candidates<'_>, with_error: bool) -> Outcome {
-        // SAFETY: holding `self` proves the CPU's features.
-        unsafe { (self.attempt[usize::from(with_error)])(x, tried) }
+    /// Tries candidates for the scale and minimum of weights that are encoded, and tells the errors that they leave if `with_error`. x, importance: (n,)
+    pub(crate) fn attempt(&self, x: &[f32], importance: &[f32], tried: Candidates<'_>, with_error: bool) -> Outcome {
+        assert_eq!(x.len(), importance.len(), "attempt");
+        // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+        unsafe { (self.attempt[usize::from(with_error)])(x, importance, tried) }
     }
 
     /// `x = w · x / √(mean(x²) + eps)`, in place. x, w: (n,), n > 0

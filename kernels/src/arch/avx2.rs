@@ -247,9 +247,9 @@ unsafe fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn attempt<const WITH_ERROR: bool>(x: &[f32], tried: Candidates<'_>) -> Outcome {
+unsafe fn attempt<const WITH_ERROR: bool>(x: &[f32], importance: &[f32], tried: Candidates<'_>) -> Outcome {
     // SAFETY: this function has the features.
-    unsafe { attempts::attempt::<__m256, WITH_ERROR>(x, tried) }
+    unsafe { attempts::attempt::<__m256, WITH_ERROR>(x, importance, tried) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -217,9 +217,9 @@ fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
     unsafe { rotary::rope::<f32x8>(x, cos, sin) }
 }
 
-fn attempt<const WITH_ERROR: bool>(x: &[f32], tried: Candidates<'_>) -> Outcome {
+fn attempt<const WITH_ERROR: bool>(x: &[f32], importance: &[f32], tried: Candidates<'_>) -> Outcome {
     // SAFETY: no CPU feature is needed.
-    unsafe { attempts::attempt::<f32x8, WITH_ERROR>(x, tried) }
+    unsafe { attempts::attempt::<f32x8, WITH_ERROR>(x, importance, tried) }
 }
 
 fn swiglu(gate: &mut [f32], up: &[f32]) {

@@ -64,17 +64,18 @@ fn matmul<W: Element>(w: &[W], x: &[f32], k: usize, mut out: MatMut<'_>) {
 }
 
 /// Sums in f32, as on every rung: all must choose the same scales.
-fn attempt(x: &[f32], tried: Candidates<'_>) -> Outcome {
+fn attempt(x: &[f32], importance: &[f32], tried: Candidates<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     for c in 0..TRIED {
-        for &x in x {
+        for (&x, importance) in x.iter().zip(importance) {
             let shifted = x + tried.m[c];
             let q = libm::rintf((shifted * tried.inverse[c]).max(tried.codes.0).min(tried.codes.1));
             let rest = shifted - tried.d[c] * q;
-            outcome.q1[c] += q;
-            outcome.q2[c] += q * q;
-            outcome.xq[c] += x * q;
-            outcome.error[c] += rest * rest;
+            let counted = importance * q;
+            outcome.q1[c] += counted;
+            outcome.q2[c] += counted * q;
+            outcome.xq[c] += x * counted;
+            outcome.error[c] += importance * rest * rest;
         }
     }
     outcome

@@ -50,7 +50,7 @@ unsafe impl Block for Q4K {
 }
 
 fn encode(kernels: &Kernels, x: &[f32]) -> Option<Q4K> {
-    let fitted = search::shifted(kernels, x.try_into().ok()?, 15.0)?;
+    let fitted = search::shifted(kernels, x.try_into().ok()?, 15.0, true)?;
     let scales = packed(&fitted.scales, &fitted.minima);
     let mut block = Q4K { d: stored(fitted.d), dmin: stored(fitted.dmin), scales, qs: [0; 128] };
     for (j, code) in fitted.codes.iter().enumerate() {

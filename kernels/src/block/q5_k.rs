@@ -58,7 +58,7 @@ unsafe impl Block for Q5K {
 }
 
 fn encode(kernels: &Kernels, x: &[f32]) -> Option<Q5K> {
-    let fitted = search::shifted(kernels, x.try_into().ok()?, 31.0)?;
+    let fitted = search::shifted(kernels, x.try_into().ok()?, 31.0, false)?;
     let scales = packed(&fitted.scales, &fitted.minima);
     let mut block = Q5K { d: stored(fitted.d), dmin: stored(fitted.dmin), scales, qh: [0; 32], qs: [0; 128] };
     for (j, code) in fitted.codes.iter().enumerate() {

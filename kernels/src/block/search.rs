@@ -2,8 +2,9 @@
 //!
 //! The candidates are those of llama.cpp's quantiser (scales about the one that maps the largest weight to the end of the codes, each
 //! followed by the best scale for the codes that it gave), with three things more: the largest weight may go to either end, a scale is judged
-//! as it will be stored, and the scales of a super-block are fitted together. All weights count alike: without a sample of activations there
-//! is no better guess of what they will be multiplied with. Not here: how codes and scales are packed (each format's file).
+//! as it will be stored, and the scales of a super-block are fitted together. In Q4_K a weight counts the more the larger it is, as there
+//! (`kernels/ARCHITECTURE.md` has what that gains); elsewhere all count alike. Not here: how codes and scales are packed (each
+//! format's file).
 //!
 //! Eight candidates are tried side by side (`generic/attempt.rs`). Nothing is random and no order depends on the machine: a weight has the
 //! same code everywhere.
@@ -108,25 +109,41 @@ fn least_of(x: &Tried) -> usize {
     (keys[0] & 7) as usize
 }
 
+/// How much the error of each weight of a group counts: the group's root mean square and the weight's magnitude.
+#[inline(always)]
+fn importance(x: &[f32; GROUP]) -> [f32; GROUP] {
+    let mut squares = 0.0;
+    for i in 0..GROUP {
+        squares += x[i] * x[i];
+    }
+    let mut importance = [1.0; GROUP];
+    if squares > 0.0 && squares.is_finite() {
+        let rms = (squares / GROUP as f32).sqrt();
+        for i in 0..GROUP {
+            importance[i] = rms + x[i].abs();
+        }
+    }
+    importance
+}
+
 /// The weight of the largest magnitude; none if one is no number.
 #[inline(always)]
 fn extreme<const N: usize>(x: &[f32; N]) -> Option<f32> {
-    let (_, low, high) = range(x)?;
+    let (low, high) = range(x)?;
     Some(if high > -low { high } else { low })
 }
 
-/// Σx, the least and the largest of the weights; none if one is no number.
+/// The least and the largest of the weights; none if one is no number.
 #[inline(always)]
-fn range<const N: usize>(x: &[f32; N]) -> Option<(f32, f32, f32)> {
-    let (mut low, mut high, mut total, mut none) = (x[0], x[0], 0.0, 0.0);
+fn range<const N: usize>(x: &[f32; N]) -> Option<(f32, f32)> {
+    let (mut low, mut high, mut none) = (x[0], x[0], 0.0);
     for i in 0..N {
         low = if x[i] < low { x[i] } else { low };
         high = if x[i] > high { x[i] } else { high };
-        total += x[i];
         // Zero, or NaN.
         none += x[i] * 0.0;
     }
-    (none == 0.0).then_some((total, low, high))
+    (none == 0.0).then_some((low, high))
 }
 
 /// For each of eight ways to begin, the better scale d of w = d · q, q from `low` to `high`, with the largest weight at either end: of either
@@ -143,7 +160,7 @@ fn good_scales<const N: usize>(kernels: &Kernels, x: &[f32; N], extreme: f32, co
         for c in 0..TRIED {
             inverse[c] = (end + STEPS[c]) / extreme;
         }
-        let sums = kernels.attempt(x, Candidates { d: &zero, inverse: &inverse, m: &zero, codes }, false);
+        let sums = kernels.attempt(x, &[1.0; N], Candidates { d: &zero, inverse: &inverse, m: &zero, codes }, false);
         for c in 0..TRIED {
             // With the best scale for its codes, Σxq / Σq², a candidate leaves Σx² - (Σxq)² / Σq².
             let d = sums.xq[c] / sums.q2[c].max(1.0);
@@ -169,7 +186,8 @@ pub(super) fn block<const N: usize>(kernels: &Kernels, x: &[f32; N], codes: (f32
         tried[c] = if c == 0 || tried[c].abs() > 32768.0 { simple } else { near_half(tried[c]) };
         inverse[c] = reciprocal(tried[c]);
     }
-    let Outcome { error: errors, .. } = kernels.attempt(x, Candidates { d: &tried, inverse: &inverse, m: &zero, codes }, true);
+    let Outcome { error: errors, .. } =
+        kernels.attempt(x, &[1.0; N], Candidates { d: &tried, inverse: &inverse, m: &zero, codes }, true);
     let best = least_of(&errors);
     let mut quantised = [0.0; N];
     for i in 0..N {
@@ -266,19 +284,42 @@ fn best_integer_scale(
         tried[c] = d * scales[c];
         inverse[c] = reciprocal(tried[c]);
     }
-    let sums = kernels.attempt(group, Candidates { d: &tried, inverse: &inverse, m: &zero, codes }, true);
+    let sums = kernels.attempt(group, &[1.0; SMALL_GROUP], Candidates { d: &tried, inverse: &inverse, m: &zero, codes }, true);
     let best = least_of(&sums.error);
     (scales[best], sums.error[best], sums.xq[best], sums.q2[best])
 }
 
+/// Weights and how much each counts.
+#[derive(Clone, Copy)]
+struct Counted<'a> {
+    x: &'a [f32; GROUP],
+    importance: &'a [f32; GROUP],
+    /// Σ importance, and Σ importance · x.
+    n: f32,
+    total: f32,
+}
+
+impl<'a> Counted<'a> {
+    #[inline(always)]
+    fn new(x: &'a [f32; GROUP], importance: &'a [f32; GROUP]) -> Counted<'a> {
+        let (mut n, mut total) = (0.0, 0.0);
+        for i in 0..GROUP {
+            n += importance[i];
+            total += importance[i] * x[i];
+        }
+        Counted { x, importance, n, total }
+    }
+}
+
 /// Scales d, none negative, and minima m, at least `least_minimum`, of w = d · q - m, of any precision: for each of eight ways to begin, the
-/// better of two. With them, how much less error they leave than no weights at all; and Σx and the range. None if a weight is no number.
+/// better of two. With them, how much less error they leave than no weights at all; and the range. None if a weight is no number.
 #[inline(always)]
-fn good_scales_and_minima(kernels: &Kernels, x: &[f32; GROUP], top: f32, least_minimum: f32) -> Option<Pairs> {
-    let (total, low, high) = range(x)?;
+fn good_scales_and_minima(kernels: &Kernels, weights: Counted<'_>, top: f32, least_minimum: f32) -> Option<Pairs> {
+    let Counted { x, importance, n, total } = weights;
+    let (low, high) = range(x)?;
     let begin = if -low > least_minimum { -low } else { least_minimum };
     let (zero, span) = ([0.0; TRIED], high + begin);
-    let mut pairs = Pairs { scales: zero, minima: [begin; TRIED], gains: zero, total, low, high };
+    let mut pairs = Pairs { scales: zero, minima: [begin; TRIED], gains: zero, low, high };
     if span < LEAST {
         return Some(pairs);
     }
@@ -289,8 +330,7 @@ fn good_scales_and_minima(kernels: &Kernels, x: &[f32; GROUP], top: f32, least_m
             inverse[c] = (top + steps[c]) / span;
         }
         let tried = Candidates { d: &zero, inverse: &inverse, m: &[begin; TRIED], codes: (0.0, top) };
-        let sums = kernels.attempt(x, tried, false);
-        let n = GROUP as f32;
+        let sums = kernels.attempt(x, importance, tried, false);
         for c in 0..TRIED {
             // Least squares over both; where no minimum so small may be, over the scale.
             let (q1, q2, xq) = (sums.q1[c], sums.q2[c], sums.xq[c]);
@@ -314,19 +354,19 @@ struct Pairs {
     scales: Tried,
     minima: Tried,
     gains: Tried,
-    total: f32,
     low: f32,
     high: f32,
 }
 
 /// Of scales and minima, the pair that leaves the least error.
 #[inline(always)]
-fn best_pair(kernels: &Kernels, x: &[f32; GROUP], (scales, minima): (&Tried, &Tried), top: f32) -> (usize, Outcome, f32) {
+fn best_pair(kernels: &Kernels, weights: Counted<'_>, (scales, minima): (&Tried, &Tried), top: f32) -> (usize, Outcome, f32) {
     let mut inverse = [0.0; TRIED];
     for c in 0..TRIED {
         inverse[c] = reciprocal(scales[c]);
     }
-    let sums = kernels.attempt(x, Candidates { d: scales, inverse: &inverse, m: minima, codes: (0.0, top) }, true);
+    let tried = Candidates { d: scales, inverse: &inverse, m: minima, codes: (0.0, top) };
+    let sums = kernels.attempt(weights.x, weights.importance, tried, true);
     let best = least_of(&sums.error);
     let error = sums.error[best];
     (best, sums, error)
@@ -336,14 +376,15 @@ fn best_pair(kernels: &Kernels, x: &[f32; GROUP], (scales, minima): (&Tried, &Tr
 /// for the format.
 #[inline(always)]
 pub(super) fn shifted_block(kernels: &Kernels, x: &[f32; GROUP], top: f32) -> Option<(f32, f32, [f32; GROUP])> {
-    let Pairs { mut scales, mut minima, low, high, .. } = good_scales_and_minima(kernels, x, top, f32::NEG_INFINITY)?;
+    let weights = Counted::new(x, &[1.0; GROUP]);
+    let Pairs { mut scales, mut minima, low, high, .. } = good_scales_and_minima(kernels, weights, top, f32::NEG_INFINITY)?;
     let simple = (half_scale((high - low) / top)?, half_scale(-low)?);
     for c in 0..TRIED {
         let is_none = c == 0 || scales[c].abs() > 32768.0 || minima[c].abs() > 32768.0;
         scales[c] = if is_none { simple.0 } else { near_half(scales[c]) };
         minima[c] = if is_none { simple.1 } else { near_half(minima[c]) };
     }
-    let (best, ..) = best_pair(kernels, x, (&scales, &minima), top);
+    let (best, ..) = best_pair(kernels, weights, (&scales, &minima), top);
     let (d, m) = (scales[best], minima[best]);
     let (inverse, mut codes) = (reciprocal(d), [0.0; GROUP]);
     for i in 0..GROUP {
@@ -361,19 +402,21 @@ pub(super) struct Shifted {
     pub(super) codes: [f32; SUPER_BLOCK],
 }
 
-/// Fits a super-block with minima, codes from 0 to `top`; none if a weight is no number or too large for the format.
+/// Fits a super-block with minima, codes from 0 to `top`, large weights before small ones or all alike; none if a weight is no number or too large for the format.
 #[inline(always)]
-pub(super) fn shifted(kernels: &Kernels, x: &[f32; SUPER_BLOCK], top: f32) -> Option<Shifted> {
+pub(super) fn shifted(kernels: &Kernels, x: &[f32; SUPER_BLOCK], top: f32, large_first: bool) -> Option<Shifted> {
     let (groups, _) = x.as_chunks::<GROUP>();
     let (mut wanted, mut simple) = ([(0.0, 0.0); N_GROUPS], [(0.0, 0.0); N_GROUPS]);
-    let mut totals = [0.0; N_GROUPS];
+    let mut importances = [[1.0; GROUP]; N_GROUPS];
     for j in 0..N_GROUPS {
-        let pairs = good_scales_and_minima(kernels, &groups[j], top, 0.0)?;
+        if large_first {
+            importances[j] = importance(&groups[j]);
+        }
+        let pairs = good_scales_and_minima(kernels, Counted::new(&groups[j], &importances[j]), top, 0.0)?;
         let best = most_of(&pairs.gains);
         wanted[j] = (pairs.scales[best], pairs.minima[best]);
         let low = pairs.low.min(0.0);
         simple[j] = ((pairs.high - low) / top, -low);
-        totals[j] = pairs.total;
     }
     // Error, (d, dmin), and each group's scale and minimum.
     type Choice = (f32, (f32, f32), [(f32, f32); N_GROUPS]);
@@ -389,7 +432,8 @@ pub(super) fn shifted(kernels: &Kernels, x: &[f32; SUPER_BLOCK], top: f32) -> Op
             let (Some(d), Some(dmin)) = (half_scale(candidate.0), half_scale(candidate.1)) else { break };
             let (mut chosen, mut left, mut fit) = ([(0.0, 0.0); N_GROUPS], 0.0, Fit::default());
             for j in 0..N_GROUPS {
-                left += best_integers(kernels, (&groups[j], totals[j]), (d, dmin), wanted[j], top, &mut chosen[j], &mut fit);
+                let weights = Counted::new(&groups[j], &importances[j]);
+                left += best_integers(kernels, weights, (d, dmin), wanted[j], top, &mut chosen[j], &mut fit);
             }
             if best.is_none_or(|(least, ..)| left < least) {
                 best = Some((left, (d, dmin), chosen));
@@ -418,7 +462,7 @@ pub(super) fn shifted(kernels: &Kernels, x: &[f32; SUPER_BLOCK], top: f32) -> Op
 #[inline(always)]
 fn best_integers(
     kernels: &Kernels,
-    (group, total): (&[f32; GROUP], f32),
+    weights: Counted<'_>,
     (d, dmin): (f32, f32),
     wanted: (f32, f32),
     top: f32,
@@ -435,9 +479,9 @@ fn best_integers(
         ds[c] = d * scales[c];
         ms[c] = dmin * minima[c];
     }
-    let (best, sums, error) = best_pair(kernels, group, (&ds, &ms), top);
+    let (best, sums, error) = best_pair(kernels, weights, (&ds, &ms), top);
     *chosen = (scales[best], minima[best]);
-    fit.add((sums.q1[best], sums.q2[best], sums.xq[best]), total, *chosen);
+    fit.add((sums.q1[best], sums.q2[best], sums.xq[best]), weights, *chosen);
     error
 }
 
@@ -454,12 +498,12 @@ struct Fit {
 
 impl Fit {
     #[inline(always)]
-    fn add(&mut self, (q1, q2, xq): (f32, f32, f32), total: f32, (scale, minimum): (f32, f32)) {
+    fn add(&mut self, (q1, q2, xq): (f32, f32, f32), weights: Counted<'_>, (scale, minimum): (f32, f32)) {
         self.aa += scale * scale * q2;
         self.ab += scale * minimum * q1;
-        self.bb += minimum * minimum * GROUP as f32;
+        self.bb += minimum * minimum * weights.n;
         self.xa += scale * xq;
-        self.xb += minimum * total;
+        self.xb += minimum * weights.total;
     }
 
     /// d and dmin; none where they are not determined, or one is negative.

@@ -22,7 +22,8 @@ pub(crate) struct Candidates<'a> {
     pub(crate) codes: (f32, f32),
 }
 
-/// What came of them, with q the nearest code of x + m: Σq, Σq², Σx·q, and where it was asked for Σ(x + m - d·q)².
+/// What came of them, with q the nearest code of x + m, each weight counted as often as its importance says: Σq, Σq², Σx·q, and where it was asked
+/// for Σ(x + m - d·q)².
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) q1: Tried,
@@ -31,12 +32,12 @@ pub(crate) struct Outcome {
     pub(crate) error: Tried,
 }
 
-/// Tries candidates on weights. x: (n,)
+/// Tries candidates on weights. x, importance: (n,)
 ///
 /// # Safety
 /// The CPU has the features that `V` needs.
 #[inline(always)]
-pub(crate) unsafe fn attempt<V: Vector, const WITH_ERROR: bool>(x: &[f32], tried: Candidates<'_>) -> Outcome {
+pub(crate) unsafe fn attempt<V: Vector, const WITH_ERROR: bool>(x: &[f32], importance: &[f32], tried: Candidates<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     // SAFETY: the features are the caller's; TRIED is a multiple of LANES, so that each load and store is within its array.
     unsafe {
@@ -44,16 +45,17 @@ pub(crate) unsafe fn attempt<V: Vector, const WITH_ERROR: bool>(x: &[f32], tried
         for c in (0..TRIED).step_by(V::LANES) {
             let (d, inverse, m) = (V::load(&tried.d[c]), V::load(&tried.inverse[c]), V::load(&tried.m[c]));
             let (mut q1, mut q2, mut xq, mut error) = (V::splat(0.0), V::splat(0.0), V::splat(0.0), V::splat(0.0));
-            for &x in x {
-                let x = V::splat(x);
+            for i in 0..x.len() {
+                let (x, importance) = (V::splat(x[i]), V::splat(importance[i]));
                 let shifted = x.add(m);
                 let q = shifted.mul(inverse).max(low).min(high).round();
-                q1 = q1.add(q);
-                q2 = q2.add(q.mul(q));
-                xq = xq.add(x.mul(q));
+                let counted = importance.mul(q);
+                q1 = q1.add(counted);
+                q2 = q2.add(counted.mul(q));
+                xq = xq.add(x.mul(counted));
                 if WITH_ERROR {
                     let rest = shifted.sub(d.mul(q));
-                    error = error.add(rest.mul(rest));
+                    error = error.add(importance.mul(rest).mul(rest));
                 }
             }
             q1.store(&mut outcome.q1[c]);
