@@ -124,7 +124,7 @@ fn model(tape: &mut Tape) -> GgufFile {
     file
 }
 
-/// Makes a model of `tape`, opens it, and runs a prompt and a token after it. Whether it opened.
+/// Makes a model of `tape`, opens it, and runs a prompt and a token after it. Returns whether it ran.
 ///
 /// # Panics
 /// If an error is no single line, or what runs has other logits than asked for.

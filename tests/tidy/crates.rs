@@ -144,10 +144,14 @@ fn foreign_in_code(source: &Source) -> Complaints {
 
 /// A dependency that no product code names is a weight without a use.
 fn unused(folder: &str, manifest: &str, sources: &[Source]) -> Complaints {
-    // Fuzz targets share files with the tests that they lie beside.
-    let own_folder = folder.strip_suffix("fuzz").unwrap_or(folder);
+    let in_folder = |source: &&Source| source.path.starts_with(&format!("{folder}/"));
+    // Fuzz targets share files with the tests that they lie beside, each by its path.
+    let is_shared = |source: &&Source| {
+        let path = source.path.strip_prefix("tests/").map(|rest| format!("#[path = \"../../{rest}\"]"));
+        path.is_some_and(|path| sources.iter().filter(in_folder).any(|target| target.text.contains(&path)))
+    };
     let is_named = |d: &Dependency| {
-        let mut own = sources.iter().filter(|source| source.path.starts_with(own_folder));
+        let mut own = sources.iter().filter(|source| in_folder(source) || is_shared(source));
         own.any(|source| names(if source.product.trim().is_empty() { &source.code } else { &source.product }, &d.name).is_some())
     };
     let complaint = |d: &Dependency| format!("{folder}/Cargo.toml: {} is used nowhere", d.name);

@@ -121,6 +121,9 @@ pub(crate) fn place(starts: &[usize; CHAINS], i: usize) -> usize {
 
 /// Packs tile `i` of all rows: its blocks chain after chain, as a product sums them, one number of each row beside the others'. k: elements of a
 /// row; `i` is below [`int8_tiles`]; to: [`int8_tile_len`] numbers
+///
+/// # Panics
+/// If one of these has another size.
 pub fn pack_int8_tile(x: Int8Rows<'_>, k: usize, i: usize, to: &mut [i32]) {
     let (m, n_blocks) = (x.q.len() / k, k / INT8_BLOCK);
     assert!(i < int8_tiles(m) && to.len() == int8_tile_len(k) && x.is_consistent(k), "pack_int8_tile");
