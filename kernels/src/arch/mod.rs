@@ -16,6 +16,10 @@ pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 #[cfg(target_arch = "x86_64")]
+mod vnni_few;
+#[cfg(target_arch = "x86_64")]
+mod vnni_one;
+#[cfg(target_arch = "x86_64")]
 mod vnni_panels;
 #[cfg(target_arch = "x86_64")]
 mod vnni_quads;

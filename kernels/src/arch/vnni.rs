@@ -34,7 +34,7 @@ pub(super) struct Line(pub [i32; 16]);
 /// - The shapes are as said, k is a multiple of the block, and scratch has k and 256 elements at least.
 /// - The CPU has AVX2, FMA, F16C and AVX-512 F, BW, VL and VNNI.
 #[inline(always)]
-pub(super) unsafe fn matmul<B: Quads, const PREFETCH: bool>(
+pub(super) unsafe fn matmul<B: Quads, const INTEL: bool>(
     w: &[B],
     x: Int8Rows<'_>,
     k: usize,
@@ -46,7 +46,7 @@ pub(super) unsafe fn matmul<B: Quads, const PREFETCH: bool>(
     unsafe {
         let (_, scratch, _) = scratch.align_to_mut::<Line>();
         let n_done = vnni_panels::matmul(w, x, k, out, scratch);
-        vnni_rows::matmul::<B, PREFETCH>(w, x, k, n_done, out, scratch);
+        vnni_rows::matmul::<B, INTEL>(w, x, k, n_done, out, scratch);
     }
 }
 
