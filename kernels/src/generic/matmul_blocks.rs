@@ -11,7 +11,9 @@
 //! ```
 
 use crate::block::{Block, cast};
-use crate::generic::matmul::{Widen, each_row, packed_len, panel_rows, rows_of_panel};
+use crate::generic::matmul::{PANEL_ROWS, Widen, rows_of_panel};
+use crate::generic::matmul_few::{FEW_ROWS, FewRows, each_row, few_rows};
+use crate::generic::matmul_tile::{group_rows, packed_len};
 use crate::vector::Vector;
 use crate::view::MatMut;
 
@@ -51,21 +53,29 @@ pub(crate) unsafe fn matmul_blocks<V: Vector, const MR: usize, const NR: usize>(
 ) {
     let (m, n) = (out.rows(), out.cols());
     debug_assert!(w.bytes.len() == n * w.row_bytes && x.len() == m * k && k > 0 && scratch.len() >= k);
-    let tile_len = packed_len::<Widen<V, f32>, NR>(k);
-    let is_packed = m > 1 && scratch.len() >= tile_len + k;
-    let (packed, panel) = scratch.split_at_mut(if is_packed { tile_len } else { 0 });
-    let rows = if is_packed { panel_rows::<V>(m, MR).min(panel.len() / k) } else { 1 };
+    let (tile_len, few_len) = (packed_len::<Widen<V, f32>>(NR, k), packed_len::<Widen<V, f32>>(m, k));
+    let group = group_rows::<V>(MR);
+    // Few rows are packed once for all panels, of which each is one group and so in a cache close by; more rows are packed tile by tile.
+    let (packed_len, rows) = match scratch.len() {
+        len if m > 1 && m <= FEW_ROWS && len >= few_len + group * k => (few_len, group),
+        len if m > 1 && len >= tile_len + k => (tile_len, PANEL_ROWS),
+        _ => (0, 1),
+    };
+    let (packed, panel) = scratch.split_at_mut(packed_len);
+    let few = if rows == group { Some(FewRows::pack::<Widen<V, f32>>(x, k, NR, packed)) } else { None };
+    let rows = rows.min(panel.len() / k);
     let mut start = 0;
     while start < n {
-        let range = start..n.min(start + rows);
-        let panel = &mut panel[..range.len() * k];
-        // SAFETY: the panel holds the range's rows of k elements; the rest is the caller's.
+        let rows = rows.min(n - start);
+        let panel = &mut panel[..rows * k];
+        // SAFETY: the panel holds the rows start.. of k elements; the rest is the caller's.
         unsafe {
-            (w.decode)(&w.bytes[start * w.row_bytes..range.end * w.row_bytes], panel);
-            if is_packed {
-                rows_of_panel::<Widen<V, f32>, MR, NR>(panel.as_ptr(), x, k, range, &mut out, packed);
-            } else {
-                each_row::<Widen<V, f32>>(panel.as_ptr(), x, k, range, &mut out);
+            (w.decode)(&w.bytes[start * w.row_bytes..][..rows * w.row_bytes], panel);
+            let panel = panel.as_ptr();
+            match few {
+                Some(x) => few_rows::<Widen<V, f32>, MR, NR>(panel, x, k, start..start + rows, &mut out),
+                None if packed_len > 0 => rows_of_panel::<Widen<V, f32>, MR, NR>(panel, start, rows, x, k, &mut out, packed),
+                None => each_row::<Widen<V, f32>>(panel, x, k, start..start + rows, &mut out),
             }
         }
         start += rows;

@@ -10,6 +10,8 @@ pub(crate) mod exp;
 pub(crate) mod int8;
 pub(crate) mod matmul;
 pub(crate) mod matmul_blocks;
+pub(crate) mod matmul_few;
+pub(crate) mod matmul_tile;
 pub(crate) mod probe;
 pub(crate) mod rmsnorm;
 pub(crate) mod rope;

@@ -211,6 +211,36 @@ fn infinity_and_nan_come_through() {
     }
 }
 
+/// Tiles of all heights, one and several in a pass, few rows and more than few: a row's outputs are those of the row alone.
+#[test]
+fn any_number_of_rows_has_the_bits_of_one() {
+    let (n, k, most) = (70, 100, 70);
+    let mut seeded = Seeded(6);
+    for dtype in floats() {
+        let w = draw_weights(dtype, n, k, 1, &mut seeded, Seeded::uniform);
+        let x: Vec<f32> = (0..most * k).map(|_| seeded.uniform()).collect();
+        let mut rounded = vec![bf16::ZERO; x.len()];
+        round_to_bf16(&x, &mut rounded);
+        for kernels in Kernels::available() {
+            for is_bf16 in [false, true] {
+                let rows = |from: usize, to: usize| match is_bf16 {
+                    false => Activations::F32(&x[from * k..to * k]),
+                    true => Activations::Bf16(&rounded[from * k..to * k]),
+                };
+                if !can_run(&kernels, dtype, rows(0, 1)) {
+                    continue;
+                }
+                let each = |t| run(&kernels, dtype, w.bytes.get(), rows(t, t + 1), Shape { m: 1, n, k });
+                let alone: Vec<f32> = (0..most).flat_map(each).collect();
+                for m in 2..=most {
+                    let got = run(&kernels, dtype, w.bytes.get(), rows(0, m), Shape { m, n, k });
+                    assert_eq!(bits(&got), bits(&alone[..m * n]), "{} {dtype}, {m} rows, bf16 {is_bf16}", kernels.isa());
+                }
+            }
+        }
+    }
+}
+
 /// The contract: an output has the same bits alone, among other rows, and in a part of the columns.
 #[test]
 fn one_row_has_the_bits_of_many() {
