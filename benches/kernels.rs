@@ -10,8 +10,8 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use infer_kernels::testing::{Guarded, Seeded};
 use infer_kernels::{
-    Activations, Attention, Chunk, DType, Isa, KV_CHUNK_LEN, KV_PAGE_LEN, Kernels, KvDType, KvLayout, MATMUL_SCRATCH, MatMut,
-    Rows, Sums, as_bytes, bf16, f16, round_to_bf16,
+    Activations, Attention, Chunk, DType, Isa, KV_PAGE_LEN, Kernels, KvDType, KvLayout, MATMUL_SCRATCH, MatMut, Rows, Sums,
+    as_bytes, bf16, f16, round_to_bf16,
 };
 
 /// Rungs worth timing: all but the oracle.
@@ -103,16 +103,12 @@ fn attention(c: &mut Criterion) {
     let mut criterion_group = c.benchmark_group("attention");
     for &dtype in KvDType::ALL {
         let layout = KvLayout::new(dtype, d);
-        let mut pages = vec![Guarded::new(layout.bytes(), 0, 0xff, || 0u8); KV_CHUNK_LEN / KV_PAGE_LEN];
-        for position in 0..KV_CHUNK_LEN {
-            let page = pages[position / KV_PAGE_LEN].get_mut();
-            layout.write(page, position % KV_PAGE_LEN, &numbers(d), &numbers(d));
-        }
-        let pages: Vec<&[u8]> = pages.iter().map(Guarded::get).collect();
-        let chunk = Chunk { start: 0, pages: &pages, next: &[] };
+        let mut page = Guarded::new(layout.bytes(), 0, 0xff, || 0u8);
+        (0..KV_PAGE_LEN).for_each(|position| layout.write(page.get_mut(), position, &numbers(d), &numbers(d)));
+        let chunk = Chunk { start: 0, page: page.get(), next: &[] };
         for tokens in [1, 16] {
             let n_rows = tokens * group;
-            let rows = Rows { position: KV_CHUNK_LEN, group, window: usize::MAX };
+            let rows = Rows { position: KV_PAGE_LEN, group, window: usize::MAX };
             let q = numbers(n_rows * d);
             let run = |attention: &Attention, scores: &mut [f32], sums: &mut [f32]| {
                 let mut packed = q.clone();
@@ -123,7 +119,7 @@ fn attention(c: &mut Criterion) {
             let len = Sums::len(layout.width(), n_rows);
             let (mut want, mut out) = (vec![0.0; len], vec![0.0; len]);
             run(&oracle.attention(layout, false), &mut scores, &mut want);
-            criterion_group.throughput(Throughput::Elements((2 * n_rows * KV_CHUNK_LEN * d) as u64));
+            criterion_group.throughput(Throughput::Elements((2 * n_rows * KV_PAGE_LEN * d) as u64));
             for (kernels, rounds) in rungs().flat_map(|kernels| [(kernels, false), (kernels, true)]) {
                 let attention = kernels.attention(layout, rounds);
                 if attention.is_bf16() != rounds {

@@ -2,18 +2,18 @@
 //!
 //! Not here: the arithmetic (`infer_kernels`), and where keys and values lie (`kv_cache.rs`).
 //!
-//! A block is some rows of one sequence and the query heads of one KV head. It goes through its positions a chunk at a time, and each chunk's
+//! A block is some rows of one sequence and the query heads of one KV head. It goes through its positions a chunk (a page) at a time, whose
 //! sums are merged into those of the chunks before it. Where blocks are too few for the threads, as in a step of generation, their chunks
 //! are worked on in parts, whose sums wait to be merged by the same additions in the same order.
 
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use infer_kernels::{Attention, Chunk, KV_CHUNK_LEN, KvLayout, MatMut, Rows, Sums};
+use infer_kernels::{Attention, Chunk, KvLayout, MatMut, Rows, Sums};
 
 use crate::batch::{Batch, Row};
 use crate::config::Config;
-use crate::kv_cache::{KvCache, PAGE_LEN};
+use crate::kv_cache::{KvCache, PAGE_LEN, SequenceId};
 use crate::model::Model;
 use crate::state::State;
 use crate::team::Crew;
@@ -54,10 +54,14 @@ struct Pass<'a> {
 /// A block and where its result goes. (rows, group_size · head_dim)
 type BlockOut<'a> = (Block<'a>, MatMut<'a>);
 
+/// Keys and values of a chunk: the sequence, the KV head and the chunk's number.
+type Place = (SequenceId, usize, usize);
+
 /// Some chunks of a block, each with a place for its sums.
 struct Part<'a> {
     block: Block<'a>,
     chunks: Range<usize>,
+    next: Option<Place>,
     // (chunks, Sums::len)
     sums: &'a mut [f32],
 }
@@ -81,6 +85,18 @@ struct Written<'a> {
     position: usize,
 }
 
+impl Block<'_> {
+    /// Where the keys and values of one of its chunks are.
+    fn place(&self, chunk: usize) -> Place {
+        (self.rows[0].sequence, self.kv_head, chunk)
+    }
+}
+
+/// What the thread that takes part `i` will most likely read after it: threads take parts in turn.
+fn next(places: &[Place], i: usize, crew: &Crew<'_>) -> Option<Place> {
+    places.get(i + crew.n_threads()).copied()
+}
+
 /// f32 of scratch memory that a thread needs.
 pub(crate) fn scratch_len(config: &Config) -> usize {
     let n_rows = config.group_size().max(BLOCK_ROWS);
@@ -97,7 +113,7 @@ pub(crate) fn waiting_len(config: &Config, n_rows: usize) -> usize {
 }
 
 fn waiting_chunks(config: &Config) -> usize {
-    config.max_seq_len.div_ceil(KV_CHUNK_LEN).clamp(1, MAX_WAITING_CHUNKS)
+    config.max_seq_len.div_ceil(PAGE_LEN).clamp(1, MAX_WAITING_CHUNKS)
 }
 
 /// A thread's scratch memory, cut up.
@@ -166,7 +182,9 @@ impl Model {
         if crew.n_threads() == 1 || n_chunks <= 1 || blocks.len() >= wanted || batch.len() > MAX_CUT_ROWS {
             // A head's keys and values stay in the caches from block to block; long blocks come first, to leave no thread alone with one.
             blocks.sort_by_key(|(block, _)| (block.kv_head, Reverse(block.rows[0].position)));
-            crew.each_with_scratch(blocks, |block: BlockOut<'_>, scratch| self.attend_block(pass, block, scratch));
+            let places: Vec<Place> = blocks.iter().map(|(block, _)| block.place(self.chunks(layer, block.rows).start)).collect();
+            let blocks = blocks.into_iter().enumerate().map(|(i, block)| (block, next(&places, i, crew))).collect();
+            crew.each_with_scratch(blocks, |(block, next), scratch: &mut [f32]| self.attend_block(pass, block, next, scratch));
         } else {
             self.attend_in_parts(crew, pass, blocks, waiting);
         }
@@ -195,7 +213,7 @@ impl Model {
     /// The chunks that rows see. Rows come in the order of their positions, so the first sees the earliest and the last the latest.
     fn chunks(&self, layer: usize, rows: &[Row]) -> Range<usize> {
         let first_seen = (rows[0].position + 1).saturating_sub(self.window(layer));
-        first_seen / KV_CHUNK_LEN..rows[rows.len() - 1].position / KV_CHUNK_LEN + 1
+        first_seen / PAGE_LEN..rows[rows.len() - 1].position / PAGE_LEN + 1
     }
 
     fn window(&self, layer: usize) -> usize {
@@ -203,7 +221,7 @@ impl Model {
     }
 
     /// A whole block.
-    fn attend_block(&self, pass: Pass<'_>, (block, out): BlockOut<'_>, scratch: &mut [f32]) {
+    fn attend_block(&self, pass: Pass<'_>, (block, out): BlockOut<'_>, next: Option<Place>, scratch: &mut [f32]) {
         let (width, n_rows) = (pass.cache.layout().width(), block.rows.len() * self.config.group_size());
         let Scratch { q: queries, scores, sums, running } = Scratch::new(scratch, self.config.head_dim, n_rows);
         self.queries(pass.q, block, queries);
@@ -212,7 +230,8 @@ impl Model {
         let chunks = self.chunks(pass.layer, block.rows);
         for chunk in chunks.clone() {
             let out = &mut Sums::new(sums, width, n_rows);
-            self.attend_chunk(pass, block, chunk..chunks.end, queries, scores, out);
+            let next = if chunk + 1 < chunks.end { Some(block.place(chunk + 1)) } else { next };
+            self.attend_chunk(pass, block, chunk, next, queries, scores, out);
             self.attention.merge(sums, &mut running);
         }
         self.finish(&running, out);
@@ -237,8 +256,15 @@ impl Model {
                 let step = chunks.len().div_ceil(parts_per_block).max(1);
                 let sums = rest.split_off_mut(..chunks.len() * len).expect("sized for the batch");
                 let starts = chunks.clone().step_by(step).zip(sums.chunks_mut(step * len));
-                parts.extend(starts.map(|(start, sums)| Part { block, chunks: start..chunks.end.min(start + step), sums }));
+                parts.extend(starts.map(|(start, sums)| Part {
+                    block,
+                    chunks: start..chunks.end.min(start + step),
+                    next: None,
+                    sums,
+                }));
             }
+            let places: Vec<Place> = parts.iter().map(|part: &Part<'_>| part.block.place(part.chunks.start)).collect();
+            parts.iter_mut().enumerate().for_each(|(i, part)| part.next = next(&places, i, crew));
             crew.each_with_scratch(parts, |part: Part<'_>, scratch| self.attend_part(pass, part, scratch));
             let (mut merges, mut rest, mut running) = (Vec::new(), &sums[..], &mut running[..]);
             for (block, out) in &mut blocks {
@@ -254,13 +280,14 @@ impl Model {
 
     /// The sums of some chunks of a block, each by itself.
     fn attend_part(&self, pass: Pass<'_>, part: Part<'_>, scratch: &mut [f32]) {
-        let Part { block, chunks, sums } = part;
+        let Part { block, chunks, next, sums } = part;
         let (width, n_rows) = (pass.cache.layout().width(), block.rows.len() * self.config.group_size());
         let Scratch { q: queries, scores, .. } = Scratch::new(scratch, self.config.head_dim, n_rows);
         self.queries(pass.q, block, queries);
         for (chunk, sums) in chunks.clone().zip(sums.chunks_exact_mut(Sums::len(width, n_rows))) {
             let mut sums = Sums::new(sums, width, n_rows);
-            self.attend_chunk(pass, block, chunk..chunks.end, queries, scores, &mut sums);
+            let next = if chunk + 1 < chunks.end { Some(block.place(chunk + 1)) } else { next };
+            self.attend_chunk(pass, block, chunk, next, queries, scores, &mut sums);
         }
     }
 
@@ -288,29 +315,22 @@ impl Model {
         self.attention.pack(queries);
     }
 
-    /// The sums of the first of some chunks, the others of which are to come.
+    /// The sums of a chunk, while what is read after it is asked for.
+    #[allow(clippy::too_many_arguments, reason = "a chunk, and the three parts of a thread's scratch")]
     fn attend_chunk(
         &self,
         pass: Pass<'_>,
         block: Block<'_>,
-        chunks: Range<usize>,
+        chunk: usize,
+        next: Option<Place>,
         queries: &[f32],
         scores: &mut [f32],
         sums: &mut Sums<'_>,
     ) {
-        let Block { rows, kv_head, .. } = block;
-        let head = |page| pass.cache.head(rows[0].sequence, pass.layer, kv_head, page);
-        let start = chunks.start * KV_CHUNK_LEN;
-        let end = (rows[rows.len() - 1].position + 1).min(start + KV_CHUNK_LEN);
-        let (first_page, n_pages) = (start / PAGE_LEN, (end - start).div_ceil(PAGE_LEN));
-        let mut pages: [&[u8]; KV_CHUNK_LEN / PAGE_LEN] = [&[]; _];
-        for (i, page) in pages[..n_pages].iter_mut().enumerate() {
-            *page = head(first_page + i);
-        }
-        let next = if chunks.len() > 1 { head(first_page + n_pages) } else { &[] };
-        let chunk = Chunk { start, pages: &pages[..n_pages], next };
-        let (group, window) = (self.config.group_size(), self.window(pass.layer));
-        self.attention.attend(&chunk, Rows { position: rows[0].position, group, window }, queries, scores, sums);
+        let head = |(sequence, kv_head, chunk): Place| pass.cache.head(sequence, pass.layer, kv_head, chunk);
+        let chunk = Chunk { start: chunk * PAGE_LEN, page: head(block.place(chunk)), next: next.map_or(&[], head) };
+        let rows = Rows { position: block.rows[0].position, group: self.config.group_size(), window: self.window(pass.layer) };
+        self.attention.attend(&chunk, rows, queries, scores, sums);
     }
 
     /// Divides a block's sums. out: (rows, group_size · head_dim)

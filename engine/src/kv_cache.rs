@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use infer_kernels::{KV_PAGE_LEN, KvLayout};
+use infer_loaders::Anonymous;
 
 use crate::buffer::Buffer;
 use crate::config::Config;
@@ -14,6 +15,9 @@ use crate::error::ModelError;
 
 /// Positions in a page.
 pub const PAGE_LEN: usize = KV_PAGE_LEN;
+
+/// Huge pages hold a page of the cache if they leave no more than one part in so many of it empty.
+const MAX_WASTE: usize = 8;
 
 /// Names a sequence of one cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +45,16 @@ struct Shape {
 
 /// Keys and values of `PAGE_LEN` positions: for each layer and KV head what [`KvLayout`] describes.
 struct Page {
-    bytes: Buffer<u8>,
+    memory: Memory,
+    len: usize,
+}
+
+/// The memory of a page, aligned to a cache line.
+enum Memory {
+    /// Huge pages, where the system gives them: a step of generation jumps from head to head, and addresses are translated anew.
+    Huge(Anonymous),
+    /// What would leave too much of a huge page empty.
+    Small(Buffer<u8>),
 }
 
 impl Shape {
@@ -66,6 +79,13 @@ impl KvCache {
     pub fn bytes_per_position(config: &Config, layout: KvLayout) -> usize {
         let shape = Shape { n_layers: config.n_layers, n_kv_heads: config.n_kv_heads, layout };
         shape.page_bytes().unwrap_or(usize::MAX) / PAGE_LEN
+    }
+
+    /// Bytes of memory that `n` positions of a model of this shape take, in whole pages; saturates where it would overflow.
+    pub fn bytes_for(config: &Config, layout: KvLayout, n: usize) -> usize {
+        let shape = Shape { n_layers: config.n_layers, n_kv_heads: config.n_kv_heads, layout };
+        let page = shape.page_bytes().and_then(|len| Page::huge_len(len).or(Some(len))).unwrap_or(usize::MAX);
+        page.saturating_mul(n.div_ceil(PAGE_LEN))
     }
 
     /// How each head lies in a page.
@@ -131,7 +151,7 @@ impl KvCache {
             && Arc::get_mut(last).is_none()
         {
             let mut copy = Page::new(&shape)?;
-            copy.bytes.copy_from_slice(&last.bytes);
+            copy.bytes_mut().copy_from_slice(last.bytes());
             *last = Arc::new(copy);
         }
         while sequence.pages.len() < (sequence.len + n).div_ceil(PAGE_LEN) {
@@ -156,7 +176,7 @@ impl KvCache {
 
     /// The bytes of each page of a sequence, in the order of positions. Those of positions beyond its length mean nothing.
     pub fn pages(&self, id: SequenceId) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.sequence(id).pages.iter().map(|page| &page.bytes[..])
+        self.sequence(id).pages.iter().map(|page| page.bytes())
     }
 
     /// Appends `n` positions to a sequence that ends at the end of a page, and fills them with the bytes of a page, as [`KvCache::pages`] of
@@ -169,7 +189,7 @@ impl KvCache {
         }
         self.extend(id, n)?;
         let page = self.sequence_mut(id).pages.last_mut().and_then(Arc::get_mut);
-        page.expect("extend made a page of its own").bytes.copy_from_slice(bytes);
+        page.expect("extend made a page of its own").bytes_mut().copy_from_slice(bytes);
         Ok(())
     }
 
@@ -186,14 +206,14 @@ impl KvCache {
         let pages = &mut self.sequence_mut(id).pages[first..positions.end.div_ceil(PAGE_LEN)];
         pages.iter_mut().enumerate().map(move |(i, page)| {
             let page = Arc::get_mut(page).expect("extend made the page unique");
-            (first + i, page.bytes[layer * layer_bytes..][..layer_bytes].chunks_exact_mut(head_bytes))
+            (first + i, page.bytes_mut()[layer * layer_bytes..][..layer_bytes].chunks_exact_mut(head_bytes))
         })
     }
 
     /// One head of one layer in a page.
     pub(crate) fn head(&self, id: SequenceId, layer: usize, kv_head: usize, page: usize) -> &[u8] {
         let head_bytes = self.shape.layout.bytes();
-        &self.sequence(id).pages[page].bytes[(layer * self.shape.n_kv_heads + kv_head) * head_bytes..][..head_bytes]
+        &self.sequence(id).pages[page].bytes()[(layer * self.shape.n_kv_heads + kv_head) * head_bytes..][..head_bytes]
     }
 
     fn insert(&mut self, sequence: Sequence) -> SequenceId {
@@ -218,11 +238,73 @@ impl KvCache {
 impl Page {
     /// A page of zeros, or an error where memory is short.
     fn new(shape: &Shape) -> Result<Page, ModelError> {
-        let len = shape.page_bytes();
-        let mut bytes = Buffer::default();
-        match len.is_some_and(|len| bytes.resize(len)) {
-            true => Ok(Page { bytes }),
-            false => Err(ModelError::memory("KV cache", len)),
+        let error = || ModelError::memory("KV cache", shape.page_bytes());
+        let len = shape.page_bytes().ok_or_else(error)?;
+        let memory = match Page::huge_len(len) {
+            Some(whole) => Memory::Huge(Anonymous::new(whole).map_err(|_| error())?),
+            None => {
+                let mut buffer = Buffer::default();
+                if !buffer.resize(len) {
+                    return Err(error());
+                }
+                Memory::Small(buffer)
+            }
+        };
+        Ok(Page { memory, len })
+    }
+
+    /// The length of the huge pages that a page of `len` bytes is held in, a whole number of them, since the system aligns no others; `None`
+    /// where it is not.
+    fn huge_len(len: usize) -> Option<usize> {
+        len.checked_next_multiple_of(Anonymous::HUGE_PAGE).filter(|whole| whole - len <= len / MAX_WASTE)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.memory {
+            Memory::Huge(memory) => &memory.bytes()[..self.len],
+            Memory::Small(buffer) => buffer,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.memory {
+            Memory::Huge(memory) => &mut memory.bytes_mut()[..self.len],
+            Memory::Small(buffer) => buffer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infer_kernels::KvDType;
+
+    use super::*;
+
+    /// Pages of 4 MiB, in huge pages, and of 3.5 MiB, which would leave a seventh of them empty.
+    #[test]
+    fn a_fork_writes_to_pages_of_its_own_whatever_holds_them() {
+        for n_layers in [7, 8] {
+            let shape = Shape { n_layers, n_kv_heads: 8, layout: KvLayout::new(KvDType::BF16, 64) };
+            let mut cache = KvCache { shape, sequences: Vec::new() };
+            assert_eq!(Page::huge_len(shape.page_bytes().unwrap()), (n_layers == 8).then_some(4 << 20));
+            let trunk = cache.create();
+            cache.extend(trunk, PAGE_LEN + 1).unwrap();
+            assert!(cache.pages(trunk).flatten().all(|&byte| byte == 0));
+            let last_bytes = |cache: &KvCache, id| cache.pages(id).map(|page| page[page.len() - 1]).collect::<Vec<u8>>();
+            let fill = |cache: &mut KvCache, id, byte: u8| {
+                let range = cache.len(id) - 1..cache.len(id);
+                for (_, heads) in cache.heads_mut(id, n_layers - 1, range) {
+                    heads.for_each(|head| head.fill(byte));
+                }
+            };
+            fill(&mut cache, trunk, 1);
+            let fork = cache.fork(trunk);
+            assert_eq!(cache.bytes(), 2 * shape.page_bytes().unwrap());
+            cache.extend(fork, 1).unwrap();
+            assert_eq!(last_bytes(&cache, fork), [0, 1]);
+            fill(&mut cache, fork, 2);
+            assert_eq!((last_bytes(&cache, trunk), last_bytes(&cache, fork)), (vec![0, 1], vec![0, 2]));
+            assert_eq!(cache.bytes(), 3 * shape.page_bytes().unwrap());
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use infer_loaders::Checkpoint;
 
-use crate::kv_cache::{KvCache, PAGE_LEN};
+use crate::kv_cache::KvCache;
 use crate::model::{Model, scratch_len};
 use crate::speculation::MAX_ROWS;
 use crate::state::State;
@@ -27,12 +27,11 @@ impl MemoryPlan {
     pub fn new(model: &Model, checkpoint: &Checkpoint, ctx_size: usize, n_rows: usize) -> MemoryPlan {
         let config = model.config();
         let kv_per_token = KvCache::bytes_per_position(config, model.attention.layout()) as u64;
-        let positions = (ctx_size as u64).checked_next_multiple_of(PAGE_LEN as u64).unwrap_or(u64::MAX);
         let threads = scratch_len(config).saturating_mul(model.n_threads() * size_of::<f32>()) as u64;
         MemoryPlan {
             weights: checkpoint.weight_bytes(),
             kv_per_token,
-            kv_total: kv_per_token.saturating_mul(positions),
+            kv_total: KvCache::bytes_for(config, model.attention.layout(), ctx_size) as u64,
             scratch: (State::bytes(config, n_rows.max(MAX_ROWS), MAX_ROWS) as u64).saturating_add(threads),
         }
     }

@@ -4,7 +4,7 @@
 //! engine's). Holding an `Attention` proves that the CPU can run it, as holding the [`Kernels`] does that it came from.
 
 use crate::dispatch::Kernels;
-use crate::generic::attention::{Chunk, KV_CHUNK_LEN, Rows, Sums};
+use crate::generic::attention::{Chunk, Rows, Sums};
 use crate::kv::{KV_PAGE_LEN, KvDType, KvLayout};
 
 pub(crate) type Merge = unsafe fn(&[f32], &mut Sums<'_>);
@@ -73,24 +73,18 @@ impl Attention {
 
     /// Elements of `scores` for this many rows.
     pub const fn scores_len(rows: usize) -> usize {
-        rows.saturating_mul(KV_CHUNK_LEN)
+        rows.saturating_mul(KV_PAGE_LEN)
     }
 
     /// The sums of one chunk, written to `out`. q: (rows, head_dim), by [`Attention::pack`]; scores: [`Attention::scores_len`], scratch
     pub fn attend(&self, chunk: &Chunk<'_>, rows: Rows, q: &[f32], scores: &mut [f32], out: &mut Sums<'_>) {
         let (layout, n_rows) = (self.layout, out.max.len());
-        assert!(chunk.start.is_multiple_of(KV_CHUNK_LEN), "a chunk at {}", chunk.start);
+        assert!(chunk.start.is_multiple_of(KV_PAGE_LEN), "a chunk at {}", chunk.start);
         assert!(rows.group > 0 && n_rows > 0 && q.len() == n_rows * layout.head_dim(), "queries of {n_rows} rows");
         assert!(scores.len() >= Attention::scores_len(n_rows), "scratch of {} for {n_rows} rows", scores.len());
         assert!(out.sum.len() == n_rows && out.acc.len() == n_rows * layout.width(), "sums of {n_rows} rows");
-        let last_seen = rows.visible(n_rows - 1, chunk.start).1;
-        let n_pages = chunk.pages.len();
-        assert!(
-            last_seen <= n_pages * KV_PAGE_LEN && n_pages * KV_PAGE_LEN <= KV_CHUNK_LEN,
-            "{n_pages} pages for {last_seen} positions"
-        );
-        let is_page = |page: &&[u8]| page.len() == layout.bytes() && page.as_ptr().cast::<f32>().is_aligned();
-        assert!(chunk.pages.iter().all(is_page), "pages of {} aligned bytes", layout.bytes());
+        let is_page = chunk.page.len() == layout.bytes() && chunk.page.as_ptr().cast::<f32>().is_aligned();
+        assert!(is_page, "a page of {} aligned bytes", layout.bytes());
         // SAFETY: the shapes and the alignment were just checked, and holding `self` proves the CPU's features.
         unsafe { (self.kernels.attend)(layout, chunk, rows, q, scores, out) }
     }

@@ -4,11 +4,12 @@
 //!
 //! ```text
 //! keys      [position / 16][dim / STEP][16][STEP]        16 positions side by side are 16 lanes of scores, so no lanes are ever summed
-//! values    [position / STEP][width][STEP]               width: head_dim rounded up to 16; the columns beyond it are zero
-//! scales    q8 only, f32: of each position's keys [64], then of its values [64]
+//! values    [column / 16][position / STEP][16][STEP]     as many columns as head_dim rounded up to 16; those beyond it are zero
+//! scales    q8 only, f32: of each position's keys [256], then of its values [256]
 //! ```
 //!
-//! where STEP is 2 for bf16, which `vdpbf16ps` takes in pairs along a sum, and 1 otherwise. Positions that were never written are zero.
+//! where STEP is 2 for bf16, which `vdpbf16ps` takes in pairs along a sum, and 1 otherwise. Positions that were never written are zero. The
+//! four quarters of the keys, and four vectors of columns, are streams some KiB apart, which one row reads side by side.
 
 use core::fmt;
 use core::str::FromStr;
@@ -17,8 +18,8 @@ use half::{bf16, f16};
 
 use crate::convert::bf16_from_f32;
 
-/// Positions in a page.
-pub const KV_PAGE_LEN: usize = 64;
+/// Positions in a page. Their softmax is taken at once, so it is part of the determinism contract.
+pub const KV_PAGE_LEN: usize = 256;
 
 /// Positions whose keys, and columns whose values, lie side by side: the lanes of the widest vector.
 pub(crate) const GROUP: usize = 16;
@@ -91,7 +92,7 @@ pub struct KvLayout {
 
 impl KvLayout {
     /// What the arrangement of bytes is called where they are kept in a file; it changes with every change of this module.
-    pub const VERSION: &'static str = if cfg!(target_endian = "big") { "kv-64-1-be" } else { "kv-64-1" };
+    pub const VERSION: &'static str = if cfg!(target_endian = "big") { "kv-256-1-be" } else { "kv-256-1" };
 
     /// The layout of heads of `head_dim` elements, an even number.
     pub const fn new(dtype: KvDType, head_dim: usize) -> KvLayout {
@@ -145,8 +146,8 @@ impl KvLayout {
     /// The byte of an element of a value.
     fn value_at(&self, position: usize, column: usize) -> usize {
         let step = self.dtype.step();
-        let element = (position / step * self.width() + column) * step + position % step;
-        self.values_start() + element * self.dtype.bytes()
+        let line = column / GROUP * (KV_PAGE_LEN / step) + position / step;
+        self.values_start() + ((line * GROUP + column % GROUP) * step + position % step) * self.dtype.bytes()
     }
 
     /// The byte of a position's scale: of its keys, then of its values.
@@ -187,8 +188,10 @@ impl KvLayout {
         bytes: impl Fn(f32) -> [u8; N],
     ) {
         if of_values {
-            let places = head[self.value_at(position, 0)..].chunks_mut(STEP * N);
-            x.iter().zip(places).for_each(|(&x, place)| place[..N].copy_from_slice(&bytes(x)));
+            for (i, x) in x.chunks(GROUP).enumerate() {
+                let places = head[self.value_at(position, i * GROUP)..].chunks_mut(STEP * N);
+                x.iter().zip(places).for_each(|(&x, place)| place[..N].copy_from_slice(&bytes(x)));
+            }
         } else {
             let lines = head[self.key_at(position, 0)..].chunks_mut(GROUP * STEP * N);
             for (x, line) in x.chunks_exact(STEP).zip(lines) {

@@ -8,7 +8,7 @@ use crate::block::{Block, Element, MAX_BLOCK_LEN, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{Candidates, Outcome, TRIED};
-use crate::generic::attention::{Chunk, KV_CHUNK_LEN, Rows, Sums};
+use crate::generic::attention::{Chunk, Rows, Sums};
 use crate::generic::int8;
 use crate::kv::{KV_PAGE_LEN, KvDType, KvLayout};
 use crate::view::MatMut;
@@ -116,16 +116,15 @@ fn pack(q: &mut [f32], factor: f32) {
     q.iter_mut().for_each(|q| *q *= factor);
 }
 
-/// scores: (rows, KV_CHUNK_LEN)
+/// scores: (rows, KV_PAGE_LEN)
 fn attend(layout: KvLayout, chunk: &Chunk<'_>, rows: Rows, q: &[f32], scores: &mut [f32], out: &mut Sums<'_>) {
     let (d, width) = (layout.head_dim(), layout.width());
     for row in 0..out.max.len() {
         let (start, end) = rows.visible(row, chunk.start);
-        let p = &mut scores[row * KV_CHUNK_LEN..][..KV_CHUNK_LEN];
+        let p = &mut scores[row * KV_PAGE_LEN..][..KV_PAGE_LEN];
         let (mut max, mut sum) = (f64::NEG_INFINITY, 0.0);
         for j in start..end {
-            let (page, at) = (chunk.pages[j / KV_PAGE_LEN], j % KV_PAGE_LEN);
-            let products = (0..d).map(|i| f64::from(q[row * d + i]) * f64::from(layout.key(page, at, i)));
+            let products = (0..d).map(|i| f64::from(q[row * d + i]) * f64::from(layout.key(chunk.page, j, i)));
             p[j] = products.sum::<f64>() as f32;
             max = max.max(f64::from(p[j]));
         }
@@ -136,7 +135,7 @@ fn attend(layout: KvLayout, chunk: &Chunk<'_>, rows: Rows, q: &[f32], scores: &m
         }
         (out.max[row], out.sum[row]) = (max as f32, sum as f32);
         for c in 0..width {
-            let value = |j: usize| f64::from(layout.value(chunk.pages[j / KV_PAGE_LEN], j % KV_PAGE_LEN, c));
+            let value = |j: usize| f64::from(layout.value(chunk.page, j, c));
             out.acc[row * width + c] = (start..end).map(|j| f64::from(p[j]) * value(j)).sum::<f64>() as f32;
         }
     }

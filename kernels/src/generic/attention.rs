@@ -6,14 +6,18 @@
 //!
 //! ```text
 //! q = query · head_dim^-0.5 · log2(e)                                once for all chunks, rounded to the type that is multiplied
-//! for each page of the chunk:   scores = q · kᵀ                      lanes are positions; along head_dim in ascending order
-//! for each row:                 m = max scores;  p = 2^(scores - m);  l = Σ p
-//! for each page of the chunk:   o += p · v                           lanes are columns; positions in ascending order
+//! scores = q · kᵀ                                                    lanes are positions; along head_dim in ascending order
+//! for each row:   m = max scores;  p = 2^(scores - m);  l = Σ p
+//! o = p · v                                                          lanes are columns; positions in ascending order
 //! ```
 //!
 //! A chunk's (m, l, o) depend on nothing outside the chunk and on no other row, and chunks are merged in the order of their positions. So
 //! a row's result has the same bits with any rows beside it, and whichever thread works on which chunk. What a row does not see is not
 //! touched on its behalf: a NaN there does not reach it.
+//!
+//! **Memory.** A step of generation waits for it. Its few rows read the keys as streams, as many as a tile has vectors and each a part of the page,
+//! side by side, and the values as one stream for each vector of columns; the second-level cache is asked for each stream's lines a quarter
+//! of a part ahead, and towards its end for the stream that is read next: keys, values, and the next page's keys are one pipeline.
 
 use core::marker::PhantomData;
 
@@ -21,13 +25,10 @@ use crate::generic::exp::exp2;
 use crate::kv::{GROUP, KV_PAGE_LEN, KvLayout};
 use crate::vector::{MAX_LANES, Vector};
 
-/// Pages in a chunk.
-const CHUNK_PAGES: usize = 4;
+/// Positions whose values are asked for ahead of those that are read.
+const AHEAD: usize = KV_PAGE_LEN / 4;
 
-/// Positions whose softmax is taken at once. Chunks begin at multiples of it, so it is part of the determinism contract.
-pub const KV_CHUNK_LEN: usize = CHUNK_PAGES * KV_PAGE_LEN;
-
-/// Rows that read keys and values a few at a time, as a step of generation does: memory is what they wait for.
+/// The most rows that read keys and values as streams: memory is what they wait for.
 const FEW_ROWS: usize = 16;
 
 /// The queries of one KV head's group for some positions of a sequence, one after another; those of a position are side by side.
@@ -46,19 +47,19 @@ impl Rows {
     pub fn visible(&self, row: usize, start: usize) -> (usize, usize) {
         let end = self.position + row / self.group + 1;
         let first = end.saturating_sub(self.window);
-        let end = end.saturating_sub(start).min(KV_CHUNK_LEN);
+        let end = end.saturating_sub(start).min(KV_PAGE_LEN);
         (first.saturating_sub(start).min(end), end)
     }
 }
 
-/// One chunk of a KV head's positions.
+/// One chunk of a KV head's positions: what a page holds of them.
 #[derive(Clone, Copy)]
 pub struct Chunk<'a> {
-    /// The position that it begins at, a multiple of [`KV_CHUNK_LEN`].
+    /// The position that it begins at, a multiple of [`KV_PAGE_LEN`].
     pub start: usize,
-    /// The head's part of each page up to the last that a row sees, [`KvLayout::bytes`] each.
-    pub pages: &'a [&'a [u8]],
-    /// What will be read after it, to be fetched meanwhile; empty where nothing is.
+    /// The head's part of the page. (`KvLayout::bytes`,)
+    pub page: &'a [u8],
+    /// The part of a page that will be read after it, to be fetched meanwhile; empty where none is.
     pub next: &'a [u8],
 }
 
@@ -278,17 +279,16 @@ struct Work<'a, M: Multiply> {
     chunk: &'a Chunk<'a>,
     // (n_rows, head_dim)
     q: *const M::Operand,
-    /// Scores, and then the weights' operands in the first part of each row. (n_rows, KV_CHUNK_LEN)
+    /// Scores, and then the weights' operands in the first part of each row. (n_rows, KV_PAGE_LEN)
     scores: *mut f32,
 }
 
 /// The sums of one chunk. `R` rows by `N` vectors of positions, or of columns, are accumulated in registers.
 ///
-/// q: (rows, head_dim) of [`pack`]; scores: (rows, KV_CHUNK_LEN), scratch; out: written, not added to
+/// q: (rows, head_dim) of [`pack`]; scores: (rows, KV_PAGE_LEN), scratch; out: written, not added to
 ///
 /// # Safety
-/// - `chunk.pages` holds the pages of all positions that rows see, each of `layout.bytes()`, aligned for `M::Stored`; `layout` is of
-///   `M`'s type.
+/// - `chunk.page` has `layout.bytes()`, aligned for `M::Stored`; `layout` is of `M`'s type.
 /// - The shapes are as stated, and the rows are those of `out`.
 /// - The CPU has the features that `M` needs.
 #[inline(always)]
@@ -306,59 +306,53 @@ pub(crate) unsafe fn attend<M: Multiply, const R: usize, const N: usize>(
     out.acc.fill(0.0);
     // SAFETY: the caller's contract.
     unsafe {
-        for page in 0..chunk.pages.len() {
-            work.scores::<R, N>(page);
-        }
+        work.scores::<R, N>();
         for row in 0..n_rows {
             (out.max[row], out.sum[row]) = work.softmax(row);
         }
-        for page in 0..chunk.pages.len() {
-            work.values::<R, N>(page, out.acc);
-        }
+        work.values::<R, N>(out.acc);
     }
 }
 
 impl<M: Multiply> Work<'_, M> {
-    /// What a row sees of a page: a range of its positions.
+    /// The half-open range of the chunk's positions that a row sees.
     #[inline(always)]
-    fn visible(&self, row: usize, page: usize) -> (usize, usize) {
-        let (start, end) = self.rows.visible(row, self.chunk.start);
-        let clamp = |x: usize| x.saturating_sub(page * KV_PAGE_LEN).min(KV_PAGE_LEN);
-        (clamp(start), clamp(end))
+    fn visible(&self, row: usize) -> (usize, usize) {
+        self.rows.visible(row, self.chunk.start)
     }
 
-    /// The page's values or keys that are read after this page's: what to fetch while it is worked on.
+    /// Whether rows are so few that memory is what takes the time.
     #[inline(always)]
-    fn next(&self, page: usize, of_values: bool) -> *const u8 {
-        let pages = self.chunk.pages;
-        let (next, values) = match (pages.get(page + 1), of_values) {
-            (Some(next), _) => (*next, of_values),
-            (None, false) => (pages[0], true),
-            (None, true) => (self.chunk.next, false),
-        };
-        next.as_ptr().wrapping_add(if values { self.layout.values_start() } else { 0 })
+    fn is_few(&self) -> bool {
+        self.n_rows <= FEW_ROWS
     }
 
-    /// Scores of all rows against a page.
+    /// Scores of all rows.
     ///
     /// # Safety
     /// As [`attend`].
     #[inline(always)]
-    unsafe fn scores<const R: usize, const N: usize>(&self, page: usize) {
-        let tile = N * M::V::LANES;
+    unsafe fn scores<const R: usize, const N: usize>(&self) {
+        // A later row sees no less of the end, an earlier one no less of the beginning.
+        let (start, end) = (self.visible(0).0, self.visible(self.n_rows - 1).1);
+        let (part, lanes) = (KV_PAGE_LEN / N, M::V::LANES);
+        // Streams side by side, where some row sees something of each.
+        let (apart, positions) =
+            if self.is_few() && start < part && KV_PAGE_LEN - part < end { (part, part) } else { (lanes, KV_PAGE_LEN) };
+        let tile = if apart == part { lanes } else { N * lanes };
         let mut position = 0;
-        while position < KV_PAGE_LEN {
+        while position < positions {
             let mut row = 0;
             while row < self.n_rows {
-                // SAFETY: the rows named exist; tiles divide a page.
+                // SAFETY: the rows named exist; tiles divide a page, and its parts.
                 unsafe {
                     row += match R.min(self.n_rows - row) {
-                        1 => self.scores_of::<1, N>(page, position, row),
-                        2 => self.scores_of::<2, N>(page, position, row),
-                        3 => self.scores_of::<3, N>(page, position, row),
-                        4 => self.scores_of::<4, N>(page, position, row),
-                        5 => self.scores_of::<5, N>(page, position, row),
-                        _ => self.scores_of::<R, N>(page, position, row),
+                        1 => self.scores_of::<1, N>(position, apart, row),
+                        2 => self.scores_of::<2, N>(position, apart, row),
+                        3 => self.scores_of::<3, N>(position, apart, row),
+                        4 => self.scores_of::<4, N>(position, apart, row),
+                        5 => self.scores_of::<5, N>(position, apart, row),
+                        _ => self.scores_of::<R, N>(position, apart, row),
                     };
                 }
             }
@@ -366,28 +360,29 @@ impl<M: Multiply> Work<'_, M> {
         }
     }
 
-    /// Scores of `R` rows against `N` vectors of positions, if any row sees the page. Returns `R`.
+    /// Scores of `R` rows against `N` vectors of positions, `apart` from each other, if any row sees some of them. Returns `R`.
     ///
     /// # Safety
     /// As [`attend`]; `R` rows from `row` on, and the positions, exist.
     #[inline(always)]
-    unsafe fn scores_of<const R: usize, const N: usize>(&self, page: usize, position: usize, row: usize) -> usize {
+    unsafe fn scores_of<const R: usize, const N: usize>(&self, position: usize, apart: usize, row: usize) -> usize {
         let (d, lanes) = (self.layout.head_dim(), M::V::LANES);
-        // A later row sees no less of the end, an earlier one no less of the beginning.
-        let (start, end) = (self.visible(row, page).0, self.visible(row + R - 1, page).1);
-        if start >= position + N * lanes || end <= position {
+        let (start, end) = (self.visible(row).0, self.visible(row + R - 1).1);
+        if start >= position + (N - 1) * apart + lanes || end <= position {
             return R;
         }
-        let prefetches = self.n_rows <= FEW_ROWS && row == 0;
+        let prefetches = self.is_few() && row == 0;
         // SAFETY: the keys of a page are (KV_PAGE_LEN / GROUP, d, GROUP) elements, of which vector n of the tile takes each step's part;
         // queries and scores of the rows exist.
         unsafe {
-            let first = self.chunk.pages[page].as_ptr().cast::<M::Stored>();
-            let next = self.next(page, false);
-            let mut k = [first; N];
+            let (mut k, mut ahead) = ([self.keys(self.chunk.page); N], [core::ptr::null(); N]);
+            // What is asked for: the next groups of the streams, or the beginnings of the values' streams.
+            let step = if apart > lanes { GROUP } else { (N * lanes).max(GROUP) };
+            let is_last = apart > lanes && position / GROUP + 1 == apart / GROUP;
             for n in 0..N {
-                let at = position + n * lanes;
-                k[n] = first.add(at / GROUP * GROUP * d + at % GROUP * M::STEP);
+                let at = position + n * apart;
+                k[n] = k[n].add(at / GROUP * GROUP * d + at % GROUP * M::STEP);
+                ahead[n] = if is_last { self.values_of_columns(n * lanes) } else { k[n].wrapping_add(step * d) };
             }
             let q = self.q.add(row * d);
             let mut acc = [[M::V::splat(0.0); N]; R];
@@ -407,35 +402,47 @@ impl<M: Multiply> Work<'_, M> {
                 }
                 if prefetches {
                     for n in 0..N {
-                        let ahead = k[n].add(i * GROUP).cast::<u8>().offset_from(first.cast());
-                        M::V::prefetch(next.wrapping_offset(ahead));
+                        M::V::prefetch(ahead[n].wrapping_add(i * GROUP).cast());
                     }
                 }
                 i += M::STEP;
             }
             for r in 0..R {
                 for n in 0..N {
-                    let at = position + n * lanes;
+                    let at = position + n * apart;
                     let mut score = acc[r][n];
                     if M::SCALED {
-                        score = score.mul(M::V::load(self.scales(page, false).add(at)));
+                        score = score.mul(M::V::load(self.scales(false).add(at)));
                     }
-                    score.store(self.scores.add((row + r) * KV_CHUNK_LEN + page * KV_PAGE_LEN + at));
+                    score.store(self.scores.add((row + r) * KV_PAGE_LEN + at));
                 }
             }
         }
         R
     }
 
-    /// The scales of a page's keys or values, where there are any.
+    /// A page's keys.
+    #[inline(always)]
+    fn keys(&self, page: &[u8]) -> *const M::Stored {
+        page.as_ptr().cast()
+    }
+
+    /// The values of a column and those that follow in its vector; for columns that there are not, an address that may only be asked for.
+    #[inline(always)]
+    fn values_of_columns(&self, column: usize) -> *const M::Stored {
+        let values = self.chunk.page.as_ptr().wrapping_add(self.layout.values_start()).cast::<M::Stored>();
+        values.wrapping_add(column / GROUP * GROUP * KV_PAGE_LEN + column % GROUP * M::STEP)
+    }
+
+    /// The scales of the page's keys or values, where there are any.
     ///
     /// # Safety
-    /// The page exists, and `M::SCALED`.
+    /// `M::SCALED`.
     #[inline(always)]
-    unsafe fn scales(&self, page: usize, of_values: bool) -> *const f32 {
+    unsafe fn scales(&self, of_values: bool) -> *const f32 {
         // SAFETY: the scales lie at the end of the page's head, which is aligned to a cache line as far as they are concerned.
         unsafe {
-            let scales = self.chunk.pages[page].as_ptr().add(self.layout.scales_start()).cast::<f32>();
+            let scales = self.chunk.page.as_ptr().add(self.layout.scales_start()).cast::<f32>();
             scales.add(if of_values { KV_PAGE_LEN } else { 0 })
         }
     }
@@ -447,7 +454,7 @@ impl<M: Multiply> Work<'_, M> {
     /// As [`attend`]; the row's scores were written.
     #[inline(always)]
     unsafe fn softmax(&self, row: usize) -> (f32, f32) {
-        let (start, end) = self.rows.visible(row, self.chunk.start);
+        let (start, end) = self.visible(row);
         if start >= end {
             return (f32::NEG_INFINITY, 0.0);
         }
@@ -456,7 +463,7 @@ impl<M: Multiply> Work<'_, M> {
         // SAFETY: vectors `first..=last` lie in the row; an operand is no larger than an f32, so that none is written before the scores
         // in its place are read.
         unsafe {
-            let scores = self.scores.add(row * KV_CHUNK_LEN);
+            let scores = self.scores.add(row * KV_PAGE_LEN);
             let lowest = M::V::splat(f32::NEG_INFINITY);
             let mut max = [lowest; 4];
             let mut i = first;
@@ -484,7 +491,7 @@ impl<M: Multiply> Work<'_, M> {
                     p = p.keep(start.saturating_sub(i), (end - i).min(lanes), none);
                 }
                 if M::SCALED {
-                    let scale = M::V::load(self.scales(i / KV_PAGE_LEN, true).add(i % KV_PAGE_LEN));
+                    let scale = M::V::load(self.scales(true).add(i));
                     sum = sum.add(p);
                     M::store(p.mul(scale), weights.add(i));
                 } else {
@@ -496,23 +503,23 @@ impl<M: Multiply> Work<'_, M> {
         }
     }
 
-    /// Adds all rows' weighted values of a page. acc: (n_rows, width)
+    /// Adds all rows' weighted values. acc: (n_rows, width)
     ///
     /// # Safety
     /// As [`attend`]; the rows' weights were written.
     #[inline(always)]
-    unsafe fn values<const R: usize, const N: usize>(&self, page: usize, acc: &mut [f32]) {
+    unsafe fn values<const R: usize, const N: usize>(&self, acc: &mut [f32]) {
         let mut row = 0;
         while row < self.n_rows {
             // SAFETY: the rows named exist.
             unsafe {
                 row += match R.min(self.n_rows - row) {
-                    1 => self.values_of::<1, N>(page, row, acc),
-                    2 => self.values_of::<2, N>(page, row, acc),
-                    3 => self.values_of::<3, N>(page, row, acc),
-                    4 => self.values_of::<4, N>(page, row, acc),
-                    5 => self.values_of::<5, N>(page, row, acc),
-                    _ => self.values_of::<R, N>(page, row, acc),
+                    1 => self.values_of::<1, N>(row, acc),
+                    2 => self.values_of::<2, N>(row, acc),
+                    3 => self.values_of::<3, N>(row, acc),
+                    4 => self.values_of::<4, N>(row, acc),
+                    5 => self.values_of::<5, N>(row, acc),
+                    _ => self.values_of::<R, N>(row, acc),
                 };
             }
         }
@@ -523,25 +530,24 @@ impl<M: Multiply> Work<'_, M> {
     /// # Safety
     /// As [`Work::values`]; `R` rows from `row` on exist.
     #[inline(always)]
-    unsafe fn values_of<const R: usize, const N: usize>(&self, page: usize, row: usize, acc: &mut [f32]) -> usize {
+    unsafe fn values_of<const R: usize, const N: usize>(&self, row: usize, acc: &mut [f32]) -> usize {
         // A later row begins and ends no earlier.
-        let (start, end) = (self.visible(row + R - 1, page).0, self.visible(row, page).1);
+        let (start, end) = (self.visible(row + R - 1).0, self.visible(row).1);
         let (start, end) = (start.next_multiple_of(M::STEP), end - end % M::STEP);
         // SAFETY: what a row sees lies in the page; the rows exist.
         unsafe {
             if start >= end {
                 for r in row..row + R {
-                    let (first, last) = self.visible(r, page);
-                    self.columns_of_one::<N>(page, r, (first, last), acc);
+                    self.columns_of_one::<N>(r, self.visible(r), acc);
                 }
                 return R;
             }
             for r in row..row + R {
-                self.columns_of_one::<N>(page, r, (self.visible(r, page).0, start), acc);
+                self.columns_of_one::<N>(r, (self.visible(r).0, start), acc);
             }
-            self.columns::<R, N>(page, row, (start, end), acc);
+            self.columns::<R, N>(row, (start, end), acc);
             for r in row..row + R {
-                self.columns_of_one::<N>(page, r, (end, self.visible(r, page).1), acc);
+                self.columns_of_one::<N>(r, (end, self.visible(r).1), acc);
             }
         }
         R
@@ -552,22 +558,22 @@ impl<M: Multiply> Work<'_, M> {
     /// # Safety
     /// As [`Work::values`]; the row and the positions exist.
     #[inline(always)]
-    unsafe fn columns_of_one<const N: usize>(&self, page: usize, row: usize, (mut start, end): (usize, usize), acc: &mut [f32]) {
+    unsafe fn columns_of_one<const N: usize>(&self, row: usize, (mut start, end): (usize, usize), acc: &mut [f32]) {
         if start >= end {
             return;
         }
         // SAFETY: the caller's contract.
         unsafe {
             if !start.is_multiple_of(M::STEP) {
-                self.one_of_pair(page, row, start, acc);
+                self.one_of_pair(row, start, acc);
                 start += 1;
             }
             let whole = end - end % M::STEP;
             if start < whole {
-                self.columns::<1, N>(page, row, (start, whole), acc);
+                self.columns::<1, N>(row, (start, whole), acc);
             }
             if start.max(whole) < end {
-                self.one_of_pair(page, row, whole, acc);
+                self.one_of_pair(row, whole, acc);
             }
         }
     }
@@ -577,18 +583,18 @@ impl<M: Multiply> Work<'_, M> {
     /// # Safety
     /// As [`Work::values`]; the row and the position exist.
     #[inline(always)]
-    unsafe fn one_of_pair(&self, page: usize, row: usize, position: usize, acc: &mut [f32]) {
+    unsafe fn one_of_pair(&self, row: usize, position: usize, acc: &mut [f32]) {
         let (width, lanes) = (self.layout.width(), M::V::LANES);
         let step = position - position % M::STEP;
-        // SAFETY: a step of values holds `width` columns, a multiple of LANES; the row's weights and sums exist.
+        // SAFETY: there are values of `width` columns, a multiple of LANES, at each position; the row's weights and sums exist.
         unsafe {
-            let v = self.page_values(page).add(step * width);
-            let p = self.weights(row, page).add(step);
+            let p = self.weights(row).add(step);
             let acc = acc.as_mut_ptr().add(row * width);
             let mut c = 0;
             while c < width {
                 let old = M::V::load(acc.add(c));
-                M::mul_add_one(old, v.add(c * M::STEP), p, position - step).store(acc.add(c));
+                let v = self.values_of_columns(c).add(step * GROUP);
+                M::mul_add_one(old, v, p, position - step).store(acc.add(c));
                 c += lanes;
             }
         }
@@ -599,17 +605,17 @@ impl<M: Multiply> Work<'_, M> {
     /// # Safety
     /// As [`Work::values`]; the rows and the positions exist.
     #[inline(always)]
-    unsafe fn columns<const R: usize, const N: usize>(&self, page: usize, row: usize, range: (usize, usize), acc: &mut [f32]) {
+    unsafe fn columns<const R: usize, const N: usize>(&self, row: usize, range: (usize, usize), acc: &mut [f32]) {
         let (width, lanes) = (self.layout.width(), M::V::LANES);
         let mut c = 0;
         // SAFETY: every tile of columns ends at or before `width`, a multiple of LANES.
         unsafe {
             while c + N * lanes <= width {
-                self.tile::<R, N>(page, row, range, c, acc);
+                self.tile::<R, N>(row, range, c, acc);
                 c += N * lanes;
             }
             while c < width {
-                self.tile::<R, 1>(page, row, range, c, acc);
+                self.tile::<R, 1>(row, range, c, acc);
                 c += lanes;
             }
         }
@@ -622,46 +628,50 @@ impl<M: Multiply> Work<'_, M> {
     #[inline(always)]
     unsafe fn tile<const R: usize, const N: usize>(
         &self,
-        page: usize,
         row: usize,
         (start, end): (usize, usize),
         column: usize,
         acc: &mut [f32],
     ) {
         let (width, lanes) = (self.layout.width(), M::V::LANES);
-        let prefetches = self.n_rows <= FEW_ROWS && row == 0;
-        // SAFETY: the values of a page are (KV_PAGE_LEN / STEP, width, STEP) elements; the rows' weights and sums exist, `stride` operands
-        // and `width` elements apart.
+        let prefetches = self.is_few() && row == 0;
+        // SAFETY: the values of a page are (width / GROUP, KV_PAGE_LEN / STEP, GROUP, STEP) elements; the rows' weights and sums exist, `STRIDE`
+        // operands and `width` elements apart.
         unsafe {
-            let first = self.page_values(page);
-            let next = self.next(page, true);
-            let (p, stride) = (self.weights(row, page), Self::STRIDE);
-            let out = acc.as_mut_ptr().add(row * width + column);
+            let (p, out) = (self.weights(row), acc.as_mut_ptr().add(row * width + column));
+            let mut v = [self.values_of_columns(column); N];
+            // What is asked for at each position: the same streams further on and, from `turn` on, the beginnings of the next.
+            let turn = self.visible(self.n_rows - 1).1.saturating_sub(AHEAD);
+            let (mut ahead, mut after) = (v, v);
             let mut sums = [[M::V::splat(0.0); N]; R];
-            for r in 0..R {
-                for n in 0..N {
+            for n in 0..N {
+                v[n] = self.values_of_columns(column + n * lanes);
+                ahead[n] = v[n].wrapping_add(AHEAD * GROUP);
+                let next = column + (N + n) * lanes;
+                let next = if next < width { self.values_of_columns(next) } else { self.next_keys::<N>(n) };
+                after[n] = next.wrapping_sub(turn * GROUP);
+                for r in 0..R {
                     sums[r][n] = M::V::load(out.add(r * width + n * lanes));
                 }
             }
             let mut i = start;
             while i < end {
-                let v = first.add(i * width + column * M::STEP);
                 for part in 0..M::PARTS {
-                    let mut x = [M::load(v, part); N];
+                    let mut x = [M::load(v[0].add(i * GROUP), part); N];
                     for n in 1..N {
-                        x[n] = M::load(v.add(n * lanes * M::STEP), part);
+                        x[n] = M::load(v[n].add(i * GROUP), part);
                     }
                     for r in 0..R {
-                        let factor = M::factor(p.add(r * stride + i), part);
+                        let factor = M::factor(p.add(r * Self::STRIDE + i), part);
                         for n in 0..N {
                             sums[r][n] = M::mul_add(sums[r][n], x[n], factor);
                         }
                     }
                 }
                 if prefetches {
+                    let from = if i < turn { &ahead } else { &after };
                     for n in 0..N {
-                        let ahead = v.add(n * lanes * M::STEP).cast::<u8>().offset_from(first.cast());
-                        M::V::prefetch(next.wrapping_offset(ahead));
+                        M::V::prefetch(from[n].wrapping_add(i * GROUP).cast());
                     }
                 }
                 i += M::STEP;
@@ -674,27 +684,23 @@ impl<M: Multiply> Work<'_, M> {
         }
     }
 
-    /// Operands from one row of weights to the next.
-    const STRIDE: usize = KV_CHUNK_LEN * size_of::<f32>() / size_of::<M::Operand>();
-
-    /// A row's weights for a page.
-    ///
-    /// # Safety
-    /// The row and the page exist.
+    /// Stream `n` of `N` of the keys that are read next, an address that may only be asked for.
     #[inline(always)]
-    unsafe fn weights(&self, row: usize, page: usize) -> *const M::Operand {
-        // SAFETY: the caller's contract.
-        unsafe { self.scores.cast_const().cast::<M::Operand>().add(row * Self::STRIDE + page * KV_PAGE_LEN) }
+    fn next_keys<const N: usize>(&self, n: usize) -> *const M::Stored {
+        self.keys(self.chunk.next).wrapping_add(n * (KV_PAGE_LEN / N) * self.layout.head_dim())
     }
 
-    /// A page's values.
+    /// Operands from one row of weights to the next.
+    const STRIDE: usize = KV_PAGE_LEN * size_of::<f32>() / size_of::<M::Operand>();
+
+    /// A row's weights.
     ///
     /// # Safety
-    /// The page exists.
+    /// The row exists.
     #[inline(always)]
-    unsafe fn page_values(&self, page: usize) -> *const M::Stored {
-        // SAFETY: the values lie in the page's head.
-        unsafe { self.chunk.pages[page].as_ptr().add(self.layout.values_start()).cast() }
+    unsafe fn weights(&self, row: usize) -> *const M::Operand {
+        // SAFETY: the caller's contract.
+        unsafe { self.scores.cast_const().cast::<M::Operand>().add(row * Self::STRIDE) }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use infer_kernels::testing::{Guarded, Seeded};
-use infer_kernels::{Attention, Chunk, Isa, KV_CHUNK_LEN, KV_PAGE_LEN, Kernels, KvDType, KvLayout, Rows, Sums, bf16};
+use infer_kernels::{Attention, Chunk, Isa, KV_PAGE_LEN, Kernels, KvDType, KvLayout, Rows, Sums, bf16};
 
 use crate::{UNIT, assert_close};
 
@@ -75,13 +75,11 @@ impl Case {
         let mut running = vec![7.0; len];
         let mut running = Sums::new(&mut running, width, n_rows);
         running.clear();
-        for start in (0..end).step_by(KV_CHUNK_LEN) {
-            let pages = start / KV_PAGE_LEN..end.min(start + KV_CHUNK_LEN).div_ceil(KV_PAGE_LEN);
-            let pages: Vec<&[u8]> = self.pages[pages].iter().map(|page| page.get()).collect();
+        for start in (0..end).step_by(KV_PAGE_LEN) {
             let mut scores = Guarded::new(Attention::scores_len(n_rows), 1, f32::NAN, || 7.0);
             let mut sums = Guarded::new(len, 1, f32::NAN, || 7.0);
             let mut out = Sums::new(sums.get_mut(), width, n_rows);
-            let chunk = Chunk { start, pages: &pages, next: &[] };
+            let chunk = Chunk { start, page: self.pages[start / KV_PAGE_LEN].get(), next: &[] };
             attention.attend(&chunk, rows, packed.get(), scores.get_mut(), &mut out);
             attention.merge(sums.get(), &mut running);
             for buffer in [&packed, &scores, &sums] {
@@ -121,7 +119,7 @@ impl Case {
         }
         let rounding = if is_bf16 { 1.0 / 512.0 } else { 0.0 };
         let weight = 2.0 * (2.0 * (d as f64 + 2.0) + 8.0) * UNIT * magnitude + 8.0 * UNIT + rounding;
-        let n_chunks = self.n.div_ceil(KV_CHUNK_LEN) as f64;
+        let n_chunks = self.n.div_ceil(KV_PAGE_LEN) as f64;
         2.0 * (weight + (visible.len() as f64 + 8.0 + 8.0 * n_chunks) * UNIT) * largest * (1.0 + 2.0 * rounding)
     }
 }
