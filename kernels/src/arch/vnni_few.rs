@@ -95,7 +95,6 @@ unsafe fn pair<B: Quads, const INTEL: bool>(
     let row_lines = n_steps::<B>(k) * lines_of_step::<B>();
     debug_assert!(packed.len() == chains.len() * row_lines);
     let mut room = [const { core::mem::MaybeUninit::uninit() }; CHAINS];
-    chains.fill([Line([0; CHAINS]); PAIR]);
     let ahead = if packed.len() <= NEAR_LINES { AHEAD } else { FAR_AHEAD };
     // SAFETY: the groups exist, or are zeros, or another row's, and then left out by a mask; the features are the caller's.
     unsafe {
@@ -113,6 +112,8 @@ unsafe fn pair<B: Quads, const INTEL: bool>(
             let mut x = packed.as_ptr().add(s * lines_of_step::<B>());
             // Groups that a row has not are zeros among the activations, and zeros here.
             let valid = _mm512_cmplt_epi32_mask(order, _mm512_set1_epi32(valid::<B>(k, s).count_ones() as i32));
+            // The first step finds the chains of the pair before, and begins with zeros.
+            let begun = if s == 0 { 0 } else { u16::MAX };
             for chains in chains.iter_mut() {
                 // Two sums of each, so that not every product waits for the one before.
                 let mut sums = [[_mm512_setzero_si512(); 2]; PAIR];
@@ -125,7 +126,7 @@ unsafe fn pair<B: Quads, const INTEL: bool>(
                 for i in 0..PAIR {
                     let chain = chains[i].0.as_mut_ptr().cast();
                     let sum = _mm512_add_epi32(sums[i][0], sums[i][1]);
-                    let sum = scaled::<B>(sum, scales[i], x.add(B::GROUP / 4), _mm512_load_ps(chain), valid);
+                    let sum = scaled::<B>(sum, scales[i], x.add(B::GROUP / 4), _mm512_maskz_load_ps(begun, chain), valid);
                     _mm512_store_ps(chain, sum);
                 }
                 x = x.add(row_lines);
