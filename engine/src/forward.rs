@@ -25,8 +25,11 @@ use crate::state::{Rounded, State};
 use crate::team::Crew;
 use crate::weights::{LayerWeights, Linear};
 
-/// Rows that a part of an operation on rows takes.
-const ROWS_PER_PART: usize = 16;
+/// The most rows that a part of an operation on rows takes.
+const MAX_ROWS_PER_PART: usize = 16;
+
+/// The fewest elements in such a part where a pass has few rows, so that handing it out costs little beside it.
+const MIN_PART_LEN: usize = 4096;
 
 /// A part of a matrix product is what is left of it, divided by the number of threads and by this: parts shrink to the end, so that threads
 /// finish together, and one that is held up leaves work to the others.
@@ -91,7 +94,8 @@ impl Model {
     /// The embedding of each row's token. x: (rows, dim)
     fn embed(&self, crew: &Crew<'_>, batch: &Batch, x: &mut [f32]) {
         let dim = self.config.dim;
-        let parts = batch.rows().chunks(ROWS_PER_PART).zip(x.chunks_mut(ROWS_PER_PART * dim)).collect();
+        let rows = rows_per_part(crew, batch.len(), dim);
+        let parts = batch.rows().chunks(rows).zip(x.chunks_mut(rows * dim)).collect();
         crew.each(parts, |(rows, x): (&[Row], &mut [f32])| {
             for (row, x) in rows.iter().zip(x.chunks_exact_mut(dim)) {
                 self.weights.embed_tokens.decode_row(row.token as usize, x);
@@ -117,7 +121,7 @@ impl Model {
     /// Root mean square norm of each row. x, out: (rows, dim)
     fn norm(&self, crew: &Crew<'_>, x: &[f32], w: &[f32], out: &mut [f32]) {
         let dim = w.len();
-        let part = ROWS_PER_PART * dim;
+        let part = rows_per_part(crew, x.len() / dim, dim) * dim;
         crew.each(x.chunks(part).zip(out.chunks_mut(part)).collect(), |(x, out): (&[f32], &mut [f32])| {
             for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
                 out.copy_from_slice(x);
@@ -128,7 +132,8 @@ impl Model {
 
     /// `gate = silu(gate) ⊙ up`. gate, up: (rows, hidden_dim)
     fn gate(&self, crew: &Crew<'_>, gate: &mut [f32], up: &[f32]) {
-        let part = ROWS_PER_PART * self.config.hidden_dim;
+        let width = self.config.hidden_dim;
+        let part = rows_per_part(crew, up.len() / width, width) * width;
         crew.each(gate.chunks_mut(part).zip(up.chunks(part)).collect(), |(gate, up): (&mut [f32], &[f32])| {
             self.kernels.swiglu(gate, up);
         });
@@ -168,13 +173,13 @@ impl Model {
     /// Matrix products of the same input. x: (rows, k)
     fn products(&self, crew: &Crew<'_>, x: &[f32], rounded: &mut Rounded, products: Vec<Product<'_>>) {
         let k = products[0].matrix.k();
-        let part = ROWS_PER_PART * k;
+        let part = rows_per_part(crew, x.len() / k, k) * k;
         let needs = |form| products.iter().any(|p| self.form(p.matrix.dtype()) == form);
         if needs(Form::Bf16) {
-            rounded.set_bf16(crew, x, part);
+            rounded.set_bf16(crew, &self.kernels, x, part);
         }
         if needs(Form::Widened) {
-            rounded.set_f32(crew, x, part);
+            rounded.set_f32(crew, &self.kernels, x, part);
         }
         if needs(Form::Int8) {
             rounded.set_int8(crew, &self.kernels, x, part);
@@ -214,8 +219,9 @@ impl Model {
     /// Norms, where the architecture has them, and rotates the heads of queries and keys.
     fn rotate(&self, crew: &Crew<'_>, w: &LayerWeights, s: &mut State) {
         let (d, half) = (self.config.head_dim, self.config.head_dim / 2);
-        let (q_part, k_part) = (ROWS_PER_PART * self.config.q_dim(), ROWS_PER_PART * self.config.kv_dim());
-        let angles = s.cos.chunks(ROWS_PER_PART * half).zip(s.sin.chunks(ROWS_PER_PART * half));
+        let rows = rows_per_part(crew, s.cos.len() / half, self.config.q_dim());
+        let (q_part, k_part) = (rows * self.config.q_dim(), rows * self.config.kv_dim());
+        let angles = s.cos.chunks(rows * half).zip(s.sin.chunks(rows * half));
         let parts = s.q.chunks_mut(q_part).zip(s.k.chunks_mut(k_part)).zip(angles).collect();
         type Part<'a> = ((&'a mut [f32], &'a mut [f32]), (&'a [f32], &'a [f32]));
         crew.each(parts, |((q, k), (cos, sin)): Part<'_>| {
@@ -256,6 +262,11 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// Rows of `width` elements that a part of an operation on `rows` of them takes.
+fn rows_per_part(crew: &Crew<'_>, rows: usize, width: usize) -> usize {
+    rows.div_ceil(crew.n_threads()).clamp(MIN_PART_LEN.div_ceil(width).min(MAX_ROWS_PER_PART), MAX_ROWS_PER_PART)
 }
 
 /// Makes room for the batch's positions in the cache; on an error takes back what it made.

@@ -2,7 +2,7 @@
 //!
 //! Not here: what is computed into them (`forward.rs`), and keys and values, which outlive a pass (`kv_cache.rs`).
 
-use infer_kernels::{INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, bf16, int8_tile_len, int8_tiles, pack_int8_tile, round_to_bf16};
+use infer_kernels::{INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, bf16, int8_tile_len, int8_tiles, pack_int8_tile};
 
 use crate::attention;
 use crate::buffer::Buffer;
@@ -65,14 +65,14 @@ pub(crate) struct Rounded {
 
 impl Rounded {
     /// Rounds `x` to bf16, at most as many elements as the buffers were sized for, in parts of `part_len` elements.
-    pub fn set_bf16(&mut self, crew: &Crew<'_>, x: &[f32], part_len: usize) {
+    pub fn set_bf16(&mut self, crew: &Crew<'_>, kernels: &Kernels, x: &[f32], part_len: usize) {
         let parts = x.chunks(part_len).zip(self.bf16.chunks_mut(part_len)).collect();
-        crew.each(parts, |(x, out): (&[f32], &mut [bf16])| round_to_bf16(x, &mut out[..x.len()]));
+        crew.each(parts, |(x, out): (&[f32], &mut [bf16])| kernels.round_to_bf16(x, &mut out[..x.len()]));
     }
 
     /// [`Rounded::set_bf16`], and the same numbers widened.
-    pub fn set_f32(&mut self, crew: &Crew<'_>, x: &[f32], part_len: usize) {
-        self.set_bf16(crew, x, part_len);
+    pub fn set_f32(&mut self, crew: &Crew<'_>, kernels: &Kernels, x: &[f32], part_len: usize) {
+        self.set_bf16(crew, kernels, x, part_len);
         let parts = self.bf16[..x.len()].chunks(part_len).zip(self.f32.chunks_mut(part_len)).collect();
         crew.each(parts, |(x, out): (&[bf16], &mut [f32])| x.iter().zip(out).for_each(|(x, out)| *out = x.to_f32()));
     }

@@ -1,7 +1,6 @@
 //! Conversions between f32 and storage formats, exact or rounded once: rows of an embedding, activations in bf16.
 //!
-//! Not here: products, which widen their operands themselves. These loops are plain: they touch each element once, beside products that
-//! touch it thousands of times.
+//! Not here: products, which widen their operands themselves. These loops are plain.
 
 use half::bf16;
 
@@ -59,6 +58,9 @@ impl Kernels {
 }
 
 /// Rounds to bf16, to nearest, ties to even; a NaN stays a NaN. x, out: (n,)
+///
+/// A plain loop, of which the compiler makes vectors: each ISA compiles it for itself ([`Kernels::round_to_bf16`]).
+#[inline(always)]
 pub fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
     assert_eq!(x.len(), out.len(), "round_to_bf16");
     for (x, out) in x.iter().zip(out) {

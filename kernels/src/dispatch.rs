@@ -143,6 +143,7 @@ pub struct Kernels {
     pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) round_to_bf16: unsafe fn(&[f32], &mut [bf16]),
     pub(crate) round_to_int8: unsafe fn(&[f32], Int8RowsMut<'_>),
     pub(crate) attention: [AttentionKernels; KvDType::COUNT],
     pub(crate) attention_bf16: [Option<AttentionKernels>; KvDType::COUNT],
@@ -283,6 +284,13 @@ impl Kernels {
         assert_eq!(x.len(), y.len(), "add");
         // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
         unsafe { (self.add)(x, y) }
+    }
+
+    /// [`round_to_bf16`](crate::round_to_bf16), as fast as the ISA allows: the same bits. x, out: (n,)
+    pub fn round_to_bf16(&self, x: &[f32], out: &mut [bf16]) {
+        assert_eq!(x.len(), out.len(), "round_to_bf16");
+        // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+        unsafe { (self.round_to_bf16)(x, out) }
     }
 
     /// Rounds each block to nearest, ties to even, the largest magnitude to 127, to the same numbers on every ISA. A block with an infinity or a

@@ -11,6 +11,7 @@ use crate::arch::avx2_int8;
 use crate::arch::x86_codes::Codes;
 use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Block, Element, Q4_0, Q8_0, cast};
+use crate::convert;
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{self as attempts, Candidates, Outcome};
@@ -33,6 +34,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
+    round_to_bf16,
     round_to_int8,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
@@ -262,6 +264,11 @@ unsafe fn swiglu(gate: &mut [f32], up: &[f32]) {
 unsafe fn add(x: &mut [f32], y: &[f32]) {
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { elementwise::add::<__m256>(x, y) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
+    convert::round_to_bf16(x, out);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use crate::arch::avx2;
 use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Block, Element, cast};
+use crate::convert;
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Rows, Stored, Sums};
@@ -30,6 +31,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
+    round_to_bf16,
     round_to_int8: avx2::KERNELS.round_to_int8,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
@@ -298,6 +300,11 @@ unsafe fn swiglu(gate: &mut [f32], up: &[f32]) {
 unsafe fn add(x: &mut [f32], y: &[f32]) {
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { elementwise::add::<__m512>(x, y) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
+    convert::round_to_bf16(x, out);
 }
 
 #[target_feature(enable = "avx512f")]

@@ -8,6 +8,7 @@ use wide::f32x8;
 
 use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Block, Element, cast};
+use crate::convert;
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{self as attempts, Candidates, Outcome};
@@ -33,6 +34,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
+    round_to_bf16: convert::round_to_bf16,
     round_to_int8: int8::round_to_int8,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],

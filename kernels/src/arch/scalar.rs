@@ -5,6 +5,7 @@
 use crate::arch::portable;
 use crate::attention::AttentionKernels;
 use crate::block::{Block, Element, MAX_BLOCK_LEN, cast};
+use crate::convert;
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{Candidates, Outcome, TRIED};
@@ -22,6 +23,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     rope,
     swiglu,
     add,
+    round_to_bf16: convert::round_to_bf16,
     round_to_int8: int8::round_to_int8,
     attention: [AttentionKernels { pack, attend }; KvDType::COUNT],
     attention_bf16: [None; KvDType::COUNT],

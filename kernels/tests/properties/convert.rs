@@ -1,5 +1,6 @@
 //! Conversions, exhaustively: all 65,536 patterns of each half-width format, through the scalar decode and every rung's loads.
 
+use infer_kernels::testing::Guarded;
 use infer_kernels::{Activations, DType, Kernels, MatMut, as_bytes, bf16, decode, f16, round_to_bf16};
 
 fn patterns() -> impl Iterator<Item = u16> {
@@ -96,5 +97,23 @@ fn rounding_to_bf16() {
         let (below, rest) = (bits >> 16, bits & 0xffff);
         let up = rest > 0x8000 || (rest == 0x8000 && below & 1 == 1);
         assert_eq!(u32::from(got.to_bits()), below + u32::from(up), "{bits:#x}");
+    }
+}
+
+/// Every rung rounds as the plain loop does, to the last bit, in every lane and tail, and writes no further.
+#[test]
+fn every_rung_rounds_to_bf16_alike() {
+    let all: Vec<f32> =
+        patterns().flat_map(|b| [0u32, 0x7fff, 0x8000, 0x8001].map(|low| f32::from_bits(u32::from(b) << 16 | low))).collect();
+    for kernels in Kernels::available() {
+        for n in (0..=65).chain([all.len()]) {
+            // Each time others: specials lie at either end of the patterns' halves.
+            let x = &all[(n * 4001) % (all.len() - n + 1)..][..n];
+            let (mut got, mut want) = (Guarded::new(n, n % 3, bf16::NAN, || bf16::ZERO), vec![bf16::ZERO; n]);
+            kernels.round_to_bf16(x, got.get_mut());
+            round_to_bf16(x, &mut want);
+            assert!(got.is_intact(|x| x.is_nan()), "{} wrote outside of its output", kernels.isa());
+            assert_eq!(as_bytes(got.get()), as_bytes(&want), "{}, {n} numbers", kernels.isa());
+        }
     }
 }
