@@ -78,25 +78,36 @@ impl fmt::Display for UnknownIsa {
 
 impl core::error::Error for UnknownIsa {}
 
-/// A rung, how to see whether this CPU has it, and its kernels.
+/// A rung, how to see whether this CPU can run it, and its kernels.
 struct Rung {
     is_available: fn() -> bool,
+    /// Whether a CPU that can run it is one that it is made for.
+    is_for_this: fn() -> bool,
     kernels: Kernels,
 }
 
 /// What this build has, the best last: of two variants of an ISA the later is for the CPUs that it names. To add an ISA, add a line here.
 const LADDER: &[Rung] = &[
-    Rung { is_available: || true, kernels: arch::scalar::KERNELS },
-    Rung { is_available: || true, kernels: arch::portable::KERNELS },
+    Rung { is_available: || true, is_for_this: || true, kernels: arch::scalar::KERNELS },
+    Rung { is_available: || true, is_for_this: || true, kernels: arch::portable::KERNELS },
     #[cfg(target_arch = "x86_64")]
-    Rung { is_available: arch::avx2::is_available, kernels: arch::avx2::KERNELS },
+    Rung { is_available: arch::avx2::is_available, is_for_this: || true, kernels: arch::avx2::KERNELS },
     #[cfg(target_arch = "x86_64")]
-    Rung { is_available: arch::avx512::is_available, kernels: arch::avx512::KERNELS },
+    Rung { is_available: arch::avx512::is_available, is_for_this: || true, kernels: arch::avx512::KERNELS },
     #[cfg(target_arch = "x86_64")]
-    Rung { is_available: arch::avx512_bf16::is_available, kernels: arch::avx512_bf16::KERNELS },
+    Rung { is_available: arch::avx512_bf16::is_available, is_for_this: || true, kernels: arch::avx512_bf16::KERNELS },
     #[cfg(target_arch = "x86_64")]
-    Rung { is_available: arch::avx512_bf16::is_intel, kernels: arch::avx512_bf16::PREFETCHING },
+    Rung {
+        is_available: arch::avx512_bf16::is_available,
+        is_for_this: arch::avx512_bf16::is_intel,
+        kernels: arch::avx512_bf16::PREFETCHING,
+    },
 ];
+
+/// The rungs that this CPU can run.
+fn ladder() -> impl DoubleEndedIterator<Item = &'static Rung> {
+    LADDER.iter().filter(|rung| (rung.is_available)())
+}
 
 /// Activations of a matrix product, in the compute type of the run.
 #[derive(Clone, Copy)]
@@ -158,18 +169,17 @@ pub struct Kernels {
 impl Kernels {
     /// The kernels of `isa`, if this CPU can run them.
     pub fn for_isa(isa: Isa) -> Option<Kernels> {
-        LADDER.iter().rfind(|rung| rung.kernels.isa == isa && (rung.is_available)()).map(|rung| rung.kernels)
+        ladder().rfind(|rung| rung.kernels.isa == isa && (rung.is_for_this)()).map(|rung| rung.kernels)
     }
 
     /// The best kernels that this CPU can run.
     pub fn detect() -> Kernels {
-        let best = LADDER.iter().rfind(|rung| (rung.is_available)()).expect("the scalar rung is always available");
-        best.kernels
+        ladder().rfind(|rung| (rung.is_for_this)()).expect("the scalar rung is always available").kernels
     }
 
-    /// The kernels of every ISA that this CPU can run, the best last.
+    /// All kernels that this CPU can run, in the order of their ISAs; variants that are made for other CPUs are among them.
     pub fn available() -> impl Iterator<Item = Kernels> {
-        LADDER.iter().filter(|rung| (rung.is_available)()).map(|rung| rung.kernels)
+        ladder().map(|rung| rung.kernels)
     }
 
     /// The rung.

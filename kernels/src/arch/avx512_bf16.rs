@@ -72,7 +72,7 @@ pub(crate) fn is_available() -> bool {
 /// as long without.
 pub(crate) fn is_intel() -> bool {
     let vendor = __cpuid(0);
-    is_available() && [vendor.ebx, vendor.edx, vendor.ecx] == [*b"Genu", *b"ineI", *b"ntel"].map(u32::from_le_bytes)
+    [vendor.ebx, vendor.edx, vendor.ecx] == [*b"Genu", *b"ineI", *b"ntel"].map(u32::from_le_bytes)
 }
 
 /// 32 bf16 pairs at a time, both sides as they lie in memory. `INTEL`: a single row reads its weights in the way measured there.

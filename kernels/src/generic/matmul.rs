@@ -28,7 +28,7 @@ use core::marker::PhantomData;
 use crate::block::Element;
 use crate::generic::load_tail;
 use crate::generic::matmul_few::{FEW_ROWS, FewRows, each_row, few_rows};
-use crate::generic::matmul_tile::{Tile, WeightRows, group_rows, multiply, packed_len};
+use crate::generic::matmul_tile::{Tile, WeightRows, group_rows, multiply, packed_len, part};
 use crate::vector::Vector;
 use crate::view::MatMut;
 
@@ -193,7 +193,7 @@ pub(super) unsafe fn rows_of_panel<D: Dot, const MR: usize, const NR: usize>(
     // The next tile's weights follow this one's.
     let w = WeightRows { w, column, tile: MR, row: 1, ahead: MR * k * size_of::<D::W>(), asked: (0, MR) };
     for j in 0..count {
-        let (t, end) = (j * m / count, (j + 1) * m / count);
+        let (t, end) = part(m, j, count);
         let x = Tile::pack::<D>(&x[t * k..end * k], t, k, packed);
         // SAFETY: each group takes rows of the panel; the rest is the caller's.
         unsafe {

@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use crate::block::Element;
 use crate::generic::matmul::Dot;
-use crate::generic::matmul_tile::{Tile, WeightRows, group_rows, multiply, packed_len};
+use crate::generic::matmul_tile::{Tile, WeightRows, group_rows, multiply, packed_len, part};
 use crate::view::MatMut;
 
 /// Up to this many rows of activations are few: packed, they stay in the second-level cache beside a group of weight rows.
@@ -58,22 +58,16 @@ impl<X: Element> FewRows<X> {
         let rows = x.len() / k;
         let all = FewRows { packed: Tile { x: packed.as_ptr().cast(), t: 0, rows }, count: rows.div_ceil(nr) };
         for j in 0..all.count {
-            let Range { start, end } = all.rows(j);
+            let (start, end) = part(rows, j, all.count);
             Tile::pack::<D>(&x[start * k..end * k], start, k, &mut packed[packed_len::<D>(start, k)..]);
         }
         all
     }
 
-    /// The rows of tile `j`, counted from the first.
-    #[inline(always)]
-    fn rows(&self, j: usize) -> Range<usize> {
-        j * self.packed.rows / self.count..(j + 1) * self.packed.rows / self.count
-    }
-
     /// Tile `j`. k: the length of a row
     #[inline(always)]
     fn tile<D: Dot<X = X>>(&self, j: usize, k: usize) -> Tile<X> {
-        let Range { start, end } = self.rows(j);
+        let (start, end) = part(self.packed.rows, j, self.count);
         let x = self.packed.x.wrapping_add(start * k.next_multiple_of(D::STEP));
         Tile { x, t: self.packed.t + start, rows: end - start }
     }

@@ -21,13 +21,22 @@ const MAX_NR: usize = 6;
 /// The most weight rows in a group.
 const MAX_GROUP: usize = 24;
 
-/// Weight rows whose sums are reduced together: whole tiles, and whole vectors of outputs.
+/// Weight rows whose sums are reduced together: whole tiles, and whole vectors of outputs. Tiles that do not fill a fold go one by one.
 pub(super) const fn group_rows<V: Vector>(mr: usize) -> usize {
+    if !mr.is_multiple_of(V::FOLD) {
+        return mr;
+    }
     let mut rows = V::LANES;
     while !rows.is_multiple_of(mr) {
         rows += V::LANES;
     }
     rows
+}
+
+/// Part `j` of `len` things cut into `count` parts whose sizes differ by one at most: from, to.
+#[inline(always)]
+pub(super) const fn part(len: usize, j: usize, count: usize) -> (usize, usize) {
+    (j * len / count, (j + 1) * len / count)
 }
 
 /// Where weight rows lie that are taken in tiles, all distances in rows.
@@ -57,7 +66,7 @@ impl<W> WeightRows<W> {
     /// The same, asking for part `j` of `count` of a tile of `mr` rows.
     #[inline(always)]
     pub fn asking(self, j: usize, count: usize, mr: usize) -> Self {
-        WeightRows { asked: (j * mr / count, (j + 1) * mr / count), ..self }
+        WeightRows { asked: part(mr, j, count), ..self }
     }
 }
 
@@ -67,7 +76,9 @@ impl<W> WeightRows<W> {
 pub(super) struct Tile<X> {
     /// For each step of [`Dot::STEP`] elements, those of each row. A single row is packed as it lies.
     pub x: *const X,
+    /// The first row's number among all activation rows.
     pub t: usize,
+    /// One at least.
     pub rows: usize,
 }
 
@@ -106,10 +117,10 @@ pub(super) const fn packed_len<D: Dot>(rows: usize, k: usize) -> usize {
     (k.next_multiple_of(D::STEP) * rows * size_of::<D::X>()).div_ceil(size_of::<f32>())
 }
 
-/// `tiles` tiles of `MR` weight rows against a tile of at most `NR` activation rows.
+/// `tiles` tiles of `MR` weight rows, no more than [`group_rows`] are, against a tile of at most `NR` activation rows.
 ///
 /// # Safety
-/// - The weight rows exist, each of `k` elements, and [`group_rows`] are not fewer than they; `x` holds at most `NR` packed rows of `k`.
+/// - The weight rows exist, each of `k` elements, and are at most [`group_rows`]; `x` holds at most `NR` packed rows of `k`.
 /// - out: (m, n), which has the rows of `x` and the columns of the weight rows.
 /// - The CPU has the features that `D` needs.
 #[inline(always)]
@@ -150,7 +161,8 @@ unsafe fn group<D: Dot, const MR: usize, const NR: usize>(
     out: &mut MatMut<'_>,
 ) {
     const { assert!(group_rows::<D::Acc>(MR) <= MAX_GROUP) };
-    const { assert!(MR == 1 || MR.is_multiple_of(D::Acc::FOLD) && D::Acc::FOLD <= MAX_FOLD) };
+    const { assert!(D::Acc::FOLD <= MAX_FOLD) };
+    debug_assert!(tiles * MR <= group_rows::<D::Acc>(MR), "more rows than are reduced together");
     let mut folded = Folded([MaybeUninit::uninit(); _]);
     // SAFETY: the rows exist (the caller's); each accumulator of the tiles is written before its sum is read.
     unsafe {

@@ -1,5 +1,7 @@
 //! The matrix product: against the oracle, and one row against many, bit for bit.
 
+use std::ops::Range;
+
 use infer_kernels::testing::{Guarded, Seeded};
 use infer_kernels::{
     Activations, DType, DTypeVisitor, Element, Isa, Kernels, MATMUL_SCRATCH, MatMut, as_bytes, bf16, decode, f16, round_to_bf16,
@@ -211,6 +213,27 @@ fn infinity_and_nan_come_through() {
     }
 }
 
+/// Rows of activations, in both forms.
+struct Both {
+    k: usize,
+    exact: Vec<f32>,
+    rounded: Vec<bf16>,
+}
+
+impl Both {
+    fn draw(m: usize, k: usize, seeded: &mut Seeded) -> Both {
+        let exact: Vec<f32> = (0..m * k).map(|_| seeded.uniform()).collect();
+        let mut rounded = vec![bf16::ZERO; exact.len()];
+        round_to_bf16(&exact, &mut rounded);
+        Both { k, exact, rounded }
+    }
+
+    fn rows(&self, rows: Range<usize>, is_bf16: bool) -> Activations<'_> {
+        let at = rows.start * self.k..rows.end * self.k;
+        if is_bf16 { Activations::Bf16(&self.rounded[at]) } else { Activations::F32(&self.exact[at]) }
+    }
+}
+
 /// Tiles of all heights, one and several in a pass, few rows and more than few: a row's outputs are those of the row alone.
 #[test]
 fn any_number_of_rows_has_the_bits_of_one() {
@@ -218,15 +241,10 @@ fn any_number_of_rows_has_the_bits_of_one() {
     let mut seeded = Seeded(6);
     for dtype in floats() {
         let w = draw_weights(dtype, n, k, 1, &mut seeded, Seeded::uniform);
-        let x: Vec<f32> = (0..most * k).map(|_| seeded.uniform()).collect();
-        let mut rounded = vec![bf16::ZERO; x.len()];
-        round_to_bf16(&x, &mut rounded);
+        let x = Both::draw(most, k, &mut seeded);
         for kernels in Kernels::available() {
             for is_bf16 in [false, true] {
-                let rows = |from: usize, to: usize| match is_bf16 {
-                    false => Activations::F32(&x[from * k..to * k]),
-                    true => Activations::Bf16(&rounded[from * k..to * k]),
-                };
+                let rows = |from: usize, to: usize| x.rows(from..to, is_bf16);
                 if !can_run(&kernels, dtype, rows(0, 1)) {
                     continue;
                 }
@@ -254,16 +272,11 @@ fn one_row_has_the_bits_of_many() {
             let k = k.next_multiple_of(dtype.block_len());
             let shape = Shape { m: 13, n: 41, k };
             let w = draw_weights(dtype, shape.n, k, 1, &mut seeded, Seeded::uniform);
-            let x: Vec<f32> = (0..shape.m * k).map(|_| seeded.uniform()).collect();
-            let mut rounded = vec![bf16::ZERO; x.len()];
-            round_to_bf16(&x, &mut rounded);
+            let x = Both::draw(shape.m, k, &mut seeded);
             let row_bytes = dtype.row_bytes(k).unwrap();
             for kernels in Kernels::available() {
                 for is_bf16 in [false, true] {
-                    let rows = |from: usize, to: usize| match is_bf16 {
-                        false => Activations::F32(&x[from * k..to * k]),
-                        true => Activations::Bf16(&rounded[from * k..to * k]),
-                    };
+                    let rows = |from: usize, to: usize| x.rows(from..to, is_bf16);
                     if !can_run(&kernels, dtype, rows(0, 1)) {
                         continue;
                     }
