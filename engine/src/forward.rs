@@ -47,7 +47,7 @@ impl Model {
     /// An error (a row that does not continue its sequence, a token out of range, memory) leaves the cache as it was.
     pub fn forward(&self, batch: &Batch, cache: &mut KvCache, state: &mut State) -> Result<(), ModelError> {
         self.check(batch, cache)?;
-        state.prepare(&self.config, batch.len(), batch.n_logits())?;
+        state.prepare(&self.config, &self.kernels, batch.len(), batch.n_logits())?;
         reserve(batch, cache)?;
         self.team.run(|crew| self.decode(crew, batch, cache, state));
         Ok(())
@@ -181,6 +181,9 @@ impl Model {
         if needs(Form::Widened) {
             rounded.set_f32(crew, &self.kernels, x, part);
         }
+        if needs(Form::Exact) || needs(Form::Widened) {
+            rounded.set_f32_tiles(crew, &self.kernels, x, k, needs(Form::Widened));
+        }
         if needs(Form::Int8) {
             rounded.set_int8(crew, &self.kernels, x, part);
             if self.kernels.takes_int8_tiles() {
@@ -191,9 +194,9 @@ impl Model {
             let ProductPart { matrix, first_row, bias, mut out, sum } = part;
             let (rows, dtype) = (first_row..first_row + out.cols(), matrix.dtype());
             let x = match self.form(dtype) {
-                Form::Exact => Activations::F32(x),
+                Form::Exact => self.f32(x, rounded, k),
                 Form::Bf16 => Activations::Bf16(rounded.bf16(x.len())),
-                Form::Widened => Activations::F32(rounded.f32(x.len())),
+                Form::Widened => self.f32(rounded.f32(x.len()), rounded, k),
                 Form::Int8 => Activations::Int8(rounded.int8(x.len())),
             };
             self.kernels.matmul(dtype, matrix.rows(rows), x, k, out.reborrow(), scratch);
@@ -204,6 +207,14 @@ impl Model {
                 (0..out.rows()).for_each(|i| self.kernels.add(sum.row_mut(i), out.row_mut(i)));
             }
         });
+    }
+
+    /// Rows of `k` activations in f32, by tiles too where products are faster from them.
+    fn f32<'a>(&self, x: &'a [f32], rounded: &'a Rounded, k: usize) -> Activations<'a> {
+        match rounded.f32_tiles(&self.kernels, x.len() / k, k) {
+            [] => Activations::F32(x),
+            tiles => Activations::F32Tiles(x, tiles),
+        }
     }
 
     /// The form in which activations meet weights of this format.

@@ -32,7 +32,7 @@ impl MemoryPlan {
             weights: checkpoint.weight_bytes(),
             kv_per_token,
             kv_total: KvCache::bytes_for(config, model.attention.layout(), ctx_size) as u64,
-            scratch: (State::bytes(config, n_rows.max(MAX_ROWS), MAX_ROWS) as u64).saturating_add(threads),
+            scratch: (State::bytes(config, &model.kernels, n_rows.max(MAX_ROWS), MAX_ROWS) as u64).saturating_add(threads),
         }
     }
 

@@ -46,12 +46,14 @@ pub struct State {
     vocab_size: usize,
 }
 
-/// Activations rounded to bf16, in both forms that kernels take, and to bytes.
+/// Activations in the forms that kernels take: rounded to bf16, both as such and as f32, rounded to bytes, and by tiles.
 #[derive(Default)]
 pub(crate) struct Rounded {
     bf16: Buffer<bf16>,
     /// The same numbers, for instruction sets without a bf16 product.
     f32: Buffer<f32>,
+    /// Numbers as f32 by tiles, for kernels that take such; see [`Kernels::f32_tiles`].
+    f32_tiles: Buffer<f32>,
     /// Bytes, and what belongs to each block of them; see [`Int8Rows`].
     q: Buffer<i8>,
     scales: Buffer<f32>,
@@ -75,6 +77,20 @@ impl Rounded {
         self.set_bf16(crew, kernels, x, part_len);
         let parts = self.bf16[..x.len()].chunks(part_len).zip(self.f32.chunks_mut(part_len)).collect();
         crew.each(parts, |(x, out): (&[bf16], &mut [f32])| x.iter().zip(out).for_each(|(x, out)| *out = x.to_f32()));
+    }
+
+    /// All tiles that the kernels want of `x` or, if `of_rounded`, of what [`Rounded::set_f32`] made of it. x: rows of `k`
+    pub fn set_f32_tiles(&mut self, crew: &Crew<'_>, kernels: &Kernels, x: &[f32], k: usize, of_rounded: bool) {
+        let x = if of_rounded { &self.f32[..x.len()] } else { x };
+        let (count, len) = kernels.f32_tiles(x.len() / k, k);
+        let parts = self.f32_tiles[..count * len].chunks_mut(len.max(1)).enumerate().collect();
+        crew.each(parts, |(i, to): (usize, &mut [f32])| kernels.pack_f32_tile(x, k, i, to));
+    }
+
+    /// What [`Rounded::set_f32_tiles`] made of `m` rows of `k`.
+    pub fn f32_tiles(&self, kernels: &Kernels, m: usize, k: usize) -> &[f32] {
+        let (count, len) = kernels.f32_tiles(m, k);
+        &self.f32_tiles[..count * len]
     }
 
     /// Rounds `x` to bytes, in parts of `part_len` elements; both are multiples of a block.
@@ -145,11 +161,11 @@ impl State {
     }
 
     /// Bytes of the buffers of a pass over `n_rows` rows, `n_logits` of which want logits; saturates where it would overflow.
-    pub fn bytes(config: &Config, n_rows: usize, n_logits: usize) -> usize {
+    pub fn bytes(config: &Config, kernels: &Kernels, n_rows: usize, n_logits: usize) -> usize {
         let mut total = 0usize;
         let mut state = State::new();
         state
-            .visit(config, n_rows, n_logits, &mut |size, width, _| {
+            .visit(config, kernels, n_rows, n_logits, &mut |size, width, _| {
                 total = total.saturating_add(size.saturating_mul(width));
                 Ok(())
             })
@@ -159,9 +175,15 @@ impl State {
     }
 
     /// Sizes the buffers for a pass over `n_rows` rows, `n_logits` of which want logits.
-    pub(crate) fn prepare(&mut self, config: &Config, n_rows: usize, n_logits: usize) -> Result<(), ModelError> {
+    pub(crate) fn prepare(
+        &mut self,
+        config: &Config,
+        kernels: &Kernels,
+        n_rows: usize,
+        n_logits: usize,
+    ) -> Result<(), ModelError> {
         self.vocab_size = config.vocab_size;
-        self.visit(config, n_rows, n_logits, &mut |size, width, buffer| {
+        self.visit(config, kernels, n_rows, n_logits, &mut |size, width, buffer| {
             if size == usize::MAX || !buffer.resize(size) {
                 return Err(ModelError::memory("activations", size.checked_mul(width)));
             }
@@ -171,7 +193,14 @@ impl State {
 
     /// Calls `f` with each buffer, its number of elements (`usize::MAX` where that overflows) and their width in bytes: the one list of
     /// sizes.
-    fn visit(&mut self, config: &Config, n_rows: usize, n_logits: usize, f: Visitor<'_>) -> Result<(), ModelError> {
+    fn visit(
+        &mut self,
+        config: &Config,
+        kernels: &Kernels,
+        n_rows: usize,
+        n_logits: usize,
+        f: Visitor<'_>,
+    ) -> Result<(), ModelError> {
         let (dim, q_dim, kv_dim, hidden_dim) = (config.dim, config.q_dim(), config.kv_dim(), config.hidden_dim);
         let half = config.head_dim / 2;
         let widest = dim.max(q_dim).max(hidden_dim);
@@ -196,6 +225,8 @@ impl State {
             (&mut self.rounded.scales, n_rounded, blocks),
             (&mut self.rounded.offsets, n_rounded, blocks),
         ];
+        let (tiles, tile_len) = kernels.f32_tiles(n_rounded, widest);
+        f(tiles.saturating_mul(tile_len), size_of::<f32>(), &mut self.rounded.f32_tiles)?;
         for (buffer, rows, cols) in floats {
             f(rows.saturating_mul(cols), size_of::<f32>(), buffer)?;
         }

@@ -114,6 +114,8 @@ fn ladder() -> impl DoubleEndedIterator<Item = &'static Rung> {
 pub enum Activations<'a> {
     /// Exact f32 arithmetic.
     F32(&'a [f32]),
+    /// The same, to the same bits, from all tiles that [`Kernels::f32_tiles`] tells of, packed.
+    F32Tiles(&'a [f32], &'a [f32]),
     /// Rounded to bf16 once; products and sums are f32. Only where [`Kernels::has_bf16_dot`].
     Bf16(&'a [bf16]),
     /// Rounded to bytes by blocks once; sums of a block are exact, scaled sums are f32. Only where [`Kernels::has_int8_dot`].
@@ -124,7 +126,7 @@ impl Activations<'_> {
     /// Number of elements.
     pub fn len(&self) -> usize {
         match self {
-            Activations::F32(x) => x.len(),
+            Activations::F32(x) | Activations::F32Tiles(x, _) => x.len(),
             Activations::Bf16(x) => x.len(),
             Activations::Int8(x) => x.q.len(),
         }
@@ -139,6 +141,21 @@ impl Activations<'_> {
 pub(crate) type MatmulF32 = unsafe fn(&[u8], &[f32], usize, MatMut<'_>, &mut [f32]);
 pub(crate) type MatmulBf16 = unsafe fn(&[u8], &[bf16], usize, MatMut<'_>, &mut [f32]);
 
+/// As [`MatmulF32`], with the activations' tiles besides.
+pub(crate) type MatmulF32Tiles = unsafe fn(&[u8], &[f32], &[f32], usize, MatMut<'_>, &mut [f32]);
+
+/// Products of many rows of f32 activations that were packed by tiles.
+#[derive(Clone, Copy)]
+pub(crate) struct F32Tiles {
+    /// The number of tiles of some rows: none where rows are few.
+    pub count: fn(usize) -> usize,
+    /// The elements of a tile of rows of some length.
+    pub len: fn(usize) -> usize,
+    /// Packs a tile of rows of some length.
+    pub pack: unsafe fn(&[f32], usize, usize, &mut [f32]),
+    pub matmul: [MatmulF32Tiles; DType::COUNT],
+}
+
 pub(crate) type MatmulInt8 = unsafe fn(&[u8], Int8Rows<'_>, usize, MatMut<'_>, &mut [f32]);
 
 pub(crate) type Attempt = unsafe fn(&[f32], &[f32], Candidates<'_>) -> Outcome;
@@ -148,6 +165,7 @@ pub(crate) type Attempt = unsafe fn(&[f32], &[f32], Candidates<'_>) -> Outcome;
 pub struct Kernels {
     pub(crate) isa: Isa,
     pub(crate) matmul_f32: [MatmulF32; DType::COUNT],
+    pub(crate) f32_tiles: Option<F32Tiles>,
     pub(crate) matmul_bf16: [Option<MatmulBf16>; DType::COUNT],
     pub(crate) matmul_int8: [Option<MatmulInt8>; DType::COUNT],
     pub(crate) rmsnorm: unsafe fn(&mut [f32], &[f32], f32),
@@ -210,6 +228,23 @@ impl Kernels {
         self.takes_int8_tiles
     }
 
+    /// How many tiles products of `m` rows of `k` f32 activations want packed ([`Activations::F32Tiles`]), and of how many elements each; no tiles
+    /// where they are not faster.
+    pub fn f32_tiles(&self, m: usize, k: usize) -> (usize, usize) {
+        self.f32_tiles.map_or((0, 0), |tiles| ((tiles.count)(m), (tiles.len)(k)))
+    }
+
+    /// Packs tile `i` of all rows. x: (m, k); to: as many elements as [`Kernels::f32_tiles`] tells
+    pub fn pack_f32_tile(&self, x: &[f32], k: usize, i: usize, to: &mut [f32]) {
+        assert!(k > 0 && x.len().is_multiple_of(k), "rows of {k} in {}", x.len());
+        let (count, len) = self.f32_tiles(x.len() / k, k);
+        assert!(i < count && to.len() == len, "tile {i} of {count}, {} of {len} elements", to.len());
+        if let Some(tiles) = &self.f32_tiles {
+            // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+            unsafe { (tiles.pack)(x, k, i, to) }
+        }
+    }
+
     /// Adds the product of weights of one format with int8 activations.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 rungs override a format so far"))]
     pub(crate) const fn with_matmul_int8(mut self, dtype: DType, kernel: MatmulInt8) -> Kernels {
@@ -247,6 +282,12 @@ impl Kernels {
         unsafe {
             match x {
                 Activations::F32(x) => self.matmul_f32[dtype as usize](w, x, k, out, scratch),
+                Activations::F32Tiles(x, packed) => {
+                    let (count, len) = self.f32_tiles(out.rows(), k);
+                    assert_eq!(packed.len(), count * len, "tiles of ({}, {k})", out.rows());
+                    let tiles = self.f32_tiles.expect("tiles where the ISA has them");
+                    tiles.matmul[dtype as usize](w, x, packed, k, out, scratch)
+                }
                 Activations::Bf16(x) => {
                     let matmul = self.matmul_bf16[dtype as usize].expect("bf16 activations where the ISA multiplies them");
                     matmul(w, x, k, out, scratch)

@@ -1,18 +1,18 @@
 //! AVX2 + FMA + F16C: Intel Haswell (2013), AMD Zen (2017) and later. Eight lanes, 16 registers.
 //!
-//! Not here: the algorithms (`generic/`); this file gives them lanes and the tile that fits the registers: 2 x 3 outputs of two chains each
-//! are 12 accumulators, with two weights and an activation beside them.
+//! Not here: the algorithms (`generic/`); this file gives them lanes and the tile that fits the registers: 3 x 4 outputs are 12 accumulators, with
+//! three weights and an activation beside them. Products of many rows are in `avx2_panels.rs`, those of bytes in `avx2_int8.rs`.
 
 use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::arch::avx2_int8;
 use crate::arch::x86_codes::Codes;
+use crate::arch::{avx2_int8, avx2_panels};
 use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Block, Element, Q4_0, Q8_0, cast};
 use crate::convert;
-use crate::dispatch::{Isa, Kernels};
+use crate::dispatch::{F32Tiles, Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{self as attempts, Candidates, Outcome};
 use crate::generic::attention::{Chunk, Rows, Stored, Sums};
@@ -28,6 +28,12 @@ use crate::view::MatMut;
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx2,
     matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
+    f32_tiles: Some(F32Tiles {
+        count: avx2_panels::tiles,
+        len: avx2_panels::tile_len,
+        pack: avx2_panels::pack_tile,
+        matmul: by_dtype!(matmul_f32_tiles, matmul_f32_tiles_blocks),
+    }),
     matmul_bf16: [None; DType::COUNT],
     matmul_int8: [None; DType::COUNT],
     rmsnorm,
@@ -223,6 +229,35 @@ unsafe fn matmul_f32_blocks<B: Block>(w: &[u8], x: &[f32], k: usize, out: MatMut
     let w = Packed { bytes: w, row_bytes: k / B::LEN * size_of::<B>(), decode: decode::<B> };
     // SAFETY: dispatch checked the shapes; the caller has the features.
     unsafe { matmul_packed(w, x, k, out, scratch) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn matmul_f32_tiles<W: Element>(w: &[u8], x: &[f32], tiles: &[f32], k: usize, mut out: MatMut<'_>, scratch: &mut [f32]) {
+    let rows = cast::<W>(w).expect("checked by dispatch");
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe {
+        if !avx2_panels::matmul(rows, tiles, k, &mut out, scratch) {
+            matmul_f32::<W>(w, x, k, out, scratch);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn matmul_f32_tiles_blocks<B: Block>(
+    w: &[u8],
+    x: &[f32],
+    tiles: &[f32],
+    k: usize,
+    mut out: MatMut<'_>,
+    scratch: &mut [f32],
+) {
+    let rows = Packed { bytes: w, row_bytes: k / B::LEN * size_of::<B>(), decode: decode::<B> };
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe {
+        if !avx2_panels::matmul(&rows, tiles, k, &mut out, scratch) {
+            matmul_packed(rows, x, k, out, scratch);
+        }
+    }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

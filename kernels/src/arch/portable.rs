@@ -28,6 +28,7 @@ pub(crate) use wide::f32x8 as Wide;
 pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Portable,
     matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
+    f32_tiles: None,
     matmul_bf16: [None; DType::COUNT],
     matmul_int8: [None; DType::COUNT],
     rmsnorm,

@@ -35,7 +35,7 @@ pub(super) const fn group_rows<V: Vector>(mr: usize) -> usize {
 
 /// Part `j` of `len` things cut into `count` parts whose sizes differ by one at most: from, to.
 #[inline(always)]
-pub(super) const fn part(len: usize, j: usize, count: usize) -> (usize, usize) {
+pub(crate) const fn part(len: usize, j: usize, count: usize) -> (usize, usize) {
     (j * len / count, (j + 1) * len / count)
 }
 

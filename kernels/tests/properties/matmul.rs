@@ -73,11 +73,31 @@ struct Shape {
     k: usize,
 }
 
-/// The product, with scratch for nothing (for blocks, one row), for a little, and for all: the same bits.
+/// The product, with scratch for nothing (for blocks, one row), for a little, and for all, with activations as they lie and by tiles: the same bits.
 fn run(kernels: &Kernels, dtype: DType, w: &[u8], x: Activations<'_>, shape: Shape) -> Vec<f32> {
     let least = if dtype.block_len() == 1 { 0 } else { shape.k };
+    let lens = [least, 9 * shape.k.next_multiple_of(32), MATMUL_SCRATCH];
+    let first = run_with(kernels, dtype, w, x, shape, &lens);
+    let Activations::F32(rows) = x else { return first };
+    let (count, len) = kernels.f32_tiles(shape.m, shape.k);
+    let mut tiles = Guarded::new(count * len, 3, f32::NAN, || f32::NAN);
+    for i in 0..count {
+        kernels.pack_f32_tile(rows, shape.k, i, &mut tiles.get_mut()[i * len..][..len]);
+    }
+    assert_intact(&tiles, "packing tiles");
+    if count > 0 {
+        // Scratch for one panel of 16 rows and its decoded weights, and for several.
+        let lens = [least, 40 * shape.k.next_multiple_of(32), MATMUL_SCRATCH];
+        let got = run_with(kernels, dtype, w, Activations::F32Tiles(rows, tiles.get()), shape, &lens);
+        assert_eq!(bits(&got), bits(&first), "{} {dtype} {shape:?} by tiles", kernels.isa());
+    }
+    first
+}
+
+/// The product with scratch of these lengths: the same bits.
+fn run_with(kernels: &Kernels, dtype: DType, w: &[u8], x: Activations<'_>, shape: Shape, lens: &[usize]) -> Vec<f32> {
     let mut first: Option<Vec<f32>> = None;
-    for scratch_len in [least, 9 * shape.k.next_multiple_of(32), MATMUL_SCRATCH] {
+    for &scratch_len in lens {
         let mut out = Guarded::new(shape.m * shape.n, 0, f32::NAN, || 0.0);
         let mut scratch = Guarded::new(scratch_len, 1, f32::NAN, || 0.0);
         kernels.matmul(dtype, w, x, shape.k, MatMut::new(out.get_mut(), shape.n), scratch.get_mut());
@@ -162,6 +182,21 @@ fn more_than_a_panel() {
     for (k, n) in [(64, 192), (70, 401), (2500, 197)] {
         check(floats(), Shape { m: 13, n, k }, 1, &mut Seeded(3));
     }
+}
+
+/// Rows from which on activations lie by tiles, whose heights differ by one, with all lengths of a last step and numbers of rows in a last panel.
+#[test]
+fn many_rows_by_tiles() {
+    let mut seeded = Seeded(7);
+    for k in 1..=41 {
+        let (m, n) = (64 + k % 13, 1 + (5 * k) % 37);
+        check(floats(), Shape { m, n, k }, k % 5, &mut seeded);
+    }
+    for dtype in blocks() {
+        let shape = Shape { m: 67, n: 19, k: dtype.block_len() };
+        check([dtype].into_iter(), shape, 1, &mut seeded);
+    }
+    check(floats(), Shape { m: 64, n: 401, k: 70 }, 1, &mut seeded);
 }
 
 #[test]
