@@ -6,7 +6,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use infer_kernels::{Attention, DType, Isa, Kernels, KvDType, KvLayout, MATMUL_SCRATCH};
+use infer_kernels::{Attention, DType, Isa, Kernels, KvDType, KvLayout};
 use infer_loaders::Checkpoint;
 
 use crate::attention;
@@ -106,7 +106,7 @@ impl Model {
             Some(isa) => Kernels::for_isa(isa).ok_or_else(|| ModelError::isa(isa))?,
         };
         let weights = Weights::bind(checkpoint, &config)?;
-        let team = Team::new(options.threads, scratch_len(&config))?;
+        let team = Team::new(options.threads, scratch_len(&config, &kernels))?;
         let layout = KvLayout::new(KvDType::F32, config.head_dim);
         let attention = kernels.attention(layout, false);
         let (compute, prefill_chunk) = (options.compute, options.prefill_chunk);
@@ -186,8 +186,8 @@ impl Model {
 }
 
 /// f32 of scratch memory that each thread has.
-pub(crate) fn scratch_len(config: &Config) -> usize {
-    MATMUL_SCRATCH.max(attention::scratch_len(config))
+pub(crate) fn scratch_len(config: &Config, kernels: &Kernels) -> usize {
+    kernels.matmul_scratch().max(attention::scratch_len(config))
 }
 
 impl fmt::Debug for Model {

@@ -27,7 +27,7 @@ impl MemoryPlan {
     pub fn new(model: &Model, checkpoint: &Checkpoint, ctx_size: usize, n_rows: usize) -> MemoryPlan {
         let config = model.config();
         let kv_per_token = KvCache::bytes_per_position(config, model.attention.layout()) as u64;
-        let threads = scratch_len(config).saturating_mul(model.n_threads() * size_of::<f32>()) as u64;
+        let threads = scratch_len(config, &model.kernels).saturating_mul(model.n_threads() * size_of::<f32>()) as u64;
         MemoryPlan {
             weights: checkpoint.weight_bytes(),
             kv_per_token,

@@ -13,6 +13,7 @@ use crate::attention::{AttentionKernels, Merge};
 use crate::dtype::DType;
 use crate::generic::attempt::{Candidates, Outcome};
 use crate::generic::int8::{INT8_BLOCK, Int8Rows, Int8RowsMut};
+use crate::generic::matmul::MATMUL_SCRATCH;
 use crate::generic::probe::{Arithmetic, Probes, READ_WAYS};
 use crate::kv::KvDType;
 use crate::view::MatMut;
@@ -151,6 +152,8 @@ pub(crate) struct F32Tiles {
     pub count: fn(usize) -> usize,
     /// The elements of a tile of rows of some length.
     pub len: fn(usize) -> usize,
+    /// f32 of scratch with which products are fastest.
+    pub scratch: usize,
     /// Packs a tile of rows of some length.
     pub pack: unsafe fn(&[f32], usize, usize, &mut [f32]),
     pub matmul: [MatmulF32Tiles; DType::COUNT],
@@ -232,6 +235,11 @@ impl Kernels {
     /// where they are not faster.
     pub fn f32_tiles(&self, m: usize, k: usize) -> (usize, usize) {
         self.f32_tiles.map_or((0, 0), |tiles| ((tiles.count)(m), (tiles.len)(k)))
+    }
+
+    /// f32 of scratch with which products of this ISA are fastest, [`MATMUL_SCRATCH`] at least.
+    pub fn matmul_scratch(&self) -> usize {
+        self.f32_tiles.map_or(MATMUL_SCRATCH, |tiles| tiles.scratch.max(MATMUL_SCRATCH))
     }
 
     /// Packs tile `i` of all rows. x: (m, k); to: as many elements as [`Kernels::f32_tiles`] tells

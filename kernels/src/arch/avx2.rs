@@ -31,6 +31,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     f32_tiles: Some(F32Tiles {
         count: avx2_panels::tiles,
         len: avx2_panels::tile_len,
+        scratch: avx2_panels::SCRATCH,
         pack: avx2_panels::pack_tile,
         matmul: by_dtype!(matmul_f32_tiles, matmul_f32_tiles_blocks),
     }),

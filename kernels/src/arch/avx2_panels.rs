@@ -28,10 +28,10 @@ use crate::generic::matmul_tile::part;
 use crate::view::MatMut;
 
 /// Rows from which on there are tiles: fewer do not pay for transposing the weights. Measured, see `ARCHITECTURE.md`.
-const MIN_ROWS: usize = 64;
+const MIN_ROWS: usize = 12;
 
-// Tiles then have NR rows or one less.
-const _: () = assert!(MIN_ROWS > NR * (NR - 2));
+// Their heights are 4 to NR then.
+const _: () = assert!(MIN_ROWS >= 8 && NR == 6);
 
 /// The most activation rows in a tile: 12 accumulators leave two registers for weights and two for activations.
 const NR: usize = 6;
@@ -41,6 +41,9 @@ const PANEL_ROWS: usize = 16;
 
 /// The most panels that are multiplied with tile after tile.
 const MAX_PANELS: usize = 12;
+
+/// f32 of scratch that hold so many panels of rows of 2048 elements, 11 of 8192.
+pub(super) const SCRATCH: usize = 3 << 19;
 
 /// Lanes of a vector, and sums of an output.
 const LANES: usize = 8;
@@ -159,10 +162,10 @@ pub(super) unsafe fn matmul<R: Rows>(w: R, x: &[f32], k: usize, out: &mut MatMut
             for (i, x) in x.chunks_exact(tile_len(k)).enumerate() {
                 let (t, end) = part(m, i, tiles(m));
                 for (r, panel) in rows.clone().zip(panels.chunks_exact(panel_len)) {
-                    if end - t == NR {
-                        tile::<NR>(panel, x, k, t, r, out);
-                    } else {
-                        tile::<{ NR - 1 }>(panel, x, k, t, r, out);
+                    match end - t {
+                        NR => tile::<NR>(panel, x, k, t, r, out),
+                        5 => tile::<5>(panel, x, k, t, r, out),
+                        _ => tile::<4>(panel, x, k, t, r, out),
                     }
                 }
             }
