@@ -20,6 +20,11 @@ pub unsafe trait Vector: Copy {
     /// Whether widening a load of f16 or bf16 takes many instructions, so that it pays to do it once and keep the result.
     const WIDENS_SLOWLY: bool = false;
 
+    /// How many bytes ahead of each stream of weights that are widened the second-level cache is asked for more. Measured, see `ARCHITECTURE.md`.
+    const AHEAD: usize = 1024;
+    /// Whether a loop that may ask for lines ahead has a twin that does not: with few registers, the compiler keeps sums in memory in the first.
+    const ASKS_APART: bool = false;
+
     /// All lanes `x`.
     unsafe fn splat(x: f32) -> Self;
     /// Loads `LANES` f32.

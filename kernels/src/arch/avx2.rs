@@ -71,6 +71,8 @@ pub(crate) fn is_available() -> bool {
 // unaligned ones and touch exactly LANES elements.
 unsafe impl Vector for __m256 {
     const LANES: usize = 8;
+    const AHEAD: usize = 256;
+    const ASKS_APART: bool = true;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {

@@ -655,19 +655,14 @@ impl<M: Multiply> Work<'_, M> {
                 }
             }
             let mut i = start;
-            while i < end {
-                for part in 0..M::PARTS {
-                    let mut x = [M::load(v[0].add(i * GROUP), part); N];
-                    for n in 1..N {
-                        x[n] = M::load(v[n].add(i * GROUP), part);
-                    }
-                    for r in 0..R {
-                        let factor = M::factor(p.add(r * Self::STRIDE + i), part);
-                        for n in 0..N {
-                            sums[r][n] = M::mul_add(sums[r][n], x[n], factor);
-                        }
-                    }
+            if M::V::ASKS_APART && !prefetches {
+                while i < end {
+                    Self::add_step(&v, p, i, &mut sums);
+                    i += M::STEP;
                 }
+            }
+            while i < end {
+                Self::add_step(&v, p, i, &mut sums);
                 if prefetches {
                     let from = if i < turn { &ahead } else { &after };
                     for n in 0..N {
@@ -679,6 +674,34 @@ impl<M: Multiply> Work<'_, M> {
             for r in 0..R {
                 for n in 0..N {
                     sums[r][n].store(out.add(r * width + n * lanes));
+                }
+            }
+        }
+    }
+
+    /// One step of [`Work::tile`].
+    ///
+    /// # Safety
+    /// As there: values at `v` and weights at `p` have a step at position `i`.
+    #[inline(always)]
+    unsafe fn add_step<const R: usize, const N: usize>(
+        v: &[*const M::Stored; N],
+        p: *const M::Operand,
+        i: usize,
+        sums: &mut [[M::V; N]; R],
+    ) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            for part in 0..M::PARTS {
+                let mut x = [M::load(v[0].add(i * GROUP), part); N];
+                for n in 1..N {
+                    x[n] = M::load(v[n].add(i * GROUP), part);
+                }
+                for r in 0..R {
+                    let factor = M::factor(p.add(r * Self::STRIDE + i), part);
+                    for n in 0..N {
+                        sums[r][n] = M::mul_add(sums[r][n], x[n], factor);
+                    }
                 }
             }
         }

@@ -88,7 +88,7 @@ unsafe impl<V: Vector, W: Element> Dot for Widen<V, W> {
     type WReg = V;
     type XReg = V;
     const STEP: usize = V::LANES;
-    const AHEAD: usize = 1024;
+    const AHEAD: usize = V::AHEAD;
     const ONE_STREAM: bool = false;
     type Widened = Widen<V, f32>;
     const WIDENS: bool = V::WIDENS_SLOWLY && size_of::<W>() < size_of::<f32>();
