@@ -7,10 +7,10 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::arch::x86_codes::Codes;
+use crate::arch::avx2_int8_panels::Panel;
 use crate::arch::{avx2_int8, avx2_panels};
 use crate::attention::{AttentionKernels, by_kv_dtype};
-use crate::block::{Block, Element, Q4_0, Q8_0, cast};
+use crate::block::{Block, Element, Iq4Nl, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
 use crate::convert;
 use crate::dispatch::{F32Tiles, Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
@@ -52,7 +52,14 @@ pub(crate) const KERNELS: Kernels = Kernels {
     takes_int8_tiles: false,
 }
 .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
-.with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>);
+.with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>)
+.with_matmul_int8(DType::Q4_1, matmul_int8::<Q4_1>)
+.with_matmul_int8(DType::Q5_0, matmul_int8::<Q5_0>)
+.with_matmul_int8(DType::Q5_1, matmul_int8::<Q5_1>)
+.with_matmul_int8(DType::Iq4Nl, matmul_int8::<Iq4Nl>)
+.with_matmul_int8(DType::Q4K, matmul_int8::<Q4K>)
+.with_matmul_int8(DType::Q5K, matmul_int8::<Q5K>)
+.with_matmul_int8(DType::Q6K, matmul_int8::<Q6K>);
 
 /// What the machine can do with these vectors.
 pub(crate) const PROBES: Probes = Probes {
@@ -345,8 +352,8 @@ unsafe fn read<const STREAMS: usize, const PREFETCH: usize>(data: &[f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn matmul_int8<B: Codes>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>, _: &mut [f32]) {
-    let w = cast::<B>(w).expect("checked by dispatch");
+unsafe fn matmul_int8<P: Panel>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>, _: &mut [f32]) {
+    let w = cast::<P>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { avx2_int8::matmul::<B, 2, 4>(w, x, k, &mut out) }
+    unsafe { avx2_int8::matmul(w, x, k, &mut out) }
 }

@@ -10,6 +10,8 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_int8;
 #[cfg(target_arch = "x86_64")]
+mod avx2_int8_panels;
+#[cfg(target_arch = "x86_64")]
 mod avx2_panels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
@@ -17,6 +19,8 @@ pub(crate) mod avx512;
 pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod vnni_codes;
 #[cfg(target_arch = "x86_64")]
 mod vnni_few;
 #[cfg(target_arch = "x86_64")]
@@ -30,4 +34,4 @@ mod vnni_rows;
 #[cfg(target_arch = "x86_64")]
 mod vnni_scales;
 #[cfg(target_arch = "x86_64")]
-mod x86_codes;
+mod x86_transposed;

@@ -1,6 +1,6 @@
 //! Products of weights in blocks with many rows of int8 activations by AVX-512 VNNI, by panels of unpacked weights.
 //!
-//! Not here: few rows (`vnni_rows.rs`), how an output is summed (`vnni.rs`), how formats are unpacked (`x86_codes.rs`, `vnni_scales.rs`).
+//! Not here: few rows (`vnni_rows.rs`), how an output is summed (`vnni.rs`), how formats are unpacked (`vnni_codes.rs`, `vnni_scales.rs`).
 //!
 //! ```text
 //! for as many panels of 16 weight rows as a cache has room for beside activations:
@@ -15,6 +15,7 @@ use core::mem::MaybeUninit;
 use super::vnni::{Line, sixteen_groups, unsigned};
 use super::vnni_quads::Quads;
 use super::vnni_scales::Scales;
+use super::x86_transposed::transposed;
 use crate::generic::int8::{
     CHAINS, INT8_BLOCK, Int8Rows, TILE_BLOCK_LEN, TILE_BYTES, TILE_HALF_STARTS, TILE_OFFSETS, TILE_ROWS as NR, TILE_SCALES,
     TILE_STARTS, chain_starts, first_row_of_tile, int8_tile_len, place,
@@ -113,37 +114,6 @@ unsafe fn unpack<B: Quads>(w: &[B], k: usize, r: usize, n: usize, panel: &mut [L
                 }
             }
         }
-    }
-}
-
-/// An 8 x 8 matrix of four bytes each, transposed.
-///
-/// # Safety
-/// The CPU has AVX2.
-#[inline(always)]
-unsafe fn transposed(v: &[__m256i; 8]) -> [__m256i; 8] {
-    // SAFETY: no memory is touched; the features are the caller's.
-    unsafe {
-        let zero = _mm256_setzero_si256();
-        // Columns 0, 1, 4, 5 and columns 2, 3, 6, 7 of two rows; then columns i and i + 4 of four.
-        let (mut low, mut high) = ([zero; 4], [zero; 4]);
-        for i in 0..4 {
-            low[i] = _mm256_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
-            high[i] = _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
-        }
-        let mut columns = [[zero; 2]; 4];
-        for j in 0..2 {
-            columns[0][j] = _mm256_unpacklo_epi64(low[2 * j], low[2 * j + 1]);
-            columns[1][j] = _mm256_unpackhi_epi64(low[2 * j], low[2 * j + 1]);
-            columns[2][j] = _mm256_unpacklo_epi64(high[2 * j], high[2 * j + 1]);
-            columns[3][j] = _mm256_unpackhi_epi64(high[2 * j], high[2 * j + 1]);
-        }
-        let mut out = [zero; 8];
-        for i in 0..4 {
-            out[i] = _mm256_permute2x128_si256::<0x20>(columns[i][0], columns[i][1]);
-            out[i + 4] = _mm256_permute2x128_si256::<0x31>(columns[i][0], columns[i][1]);
-        }
-        out
     }
 }
 

@@ -1,6 +1,6 @@
-//! How the codes of each block format are unpacked to bytes by 256-bit vectors: what the int8 products of AVX2 and AVX-512 share.
+//! How the codes of each block format are unpacked to bytes by 256-bit vectors, for the panels of AVX-512.
 //!
-//! Not here: scales (`vnni_scales.rs`), products (`avx2_int8.rs`, `vnni.rs`).
+//! Not here: scales (`vnni_scales.rs`), products (`vnni.rs`), the panels of AVX2 (`avx2_int8_panels.rs`).
 
 use core::arch::x86_64::*;
 
