@@ -22,7 +22,7 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::avx2_int8_panels::{Added, Codes, PANEL_ROWS, Panel, Rows, To};
+use super::avx2_int8_panels::{Added, Codes, PANEL_ROWS, Panel, Rows, Scales};
 use crate::generic::int8::{CODE_OFFSET, INT8_BLOCK, Int8Rows};
 use crate::vector::Vector;
 use crate::view::MatMut;
@@ -30,7 +30,7 @@ use crate::view::MatMut;
 /// Rows of activations up to which the eight rows of a panel are as many streams of weights.
 const FEW_ROWS: usize = 6;
 
-/// How far ahead of each stream the second-level cache is asked for more. Measured, see `ARCHITECTURE.md`.
+/// How far ahead of each stream the second-level cache is asked for more. Measured, see `INT8.md`.
 const AHEAD: usize = 512;
 
 /// Weights of each row that one panel has in a segment, or two panels together.
@@ -46,11 +46,31 @@ struct Room {
 impl Room {
     /// The part of panel `a` of `mr`.
     #[inline(always)]
-    fn part(&mut self, a: usize, mr: usize) -> To {
-        To {
-            codes: self.codes[a * (SEGMENT / 4 / mr)..].as_mut_ptr().cast(),
-            scales: self.scales[a * (SEGMENT / 16 / mr)..].as_mut_ptr().cast(),
-            minima: self.minima[a * (SEGMENT / 16 / mr)..].as_mut_ptr().cast(),
+    fn part(&mut self, a: usize, mr: usize) -> Part {
+        let scales = self.scales[a * (SEGMENT / 16 / mr)..].as_mut_ptr().cast();
+        let minima = self.minima[a * (SEGMENT / 16 / mr)..].as_mut_ptr().cast();
+        Part { codes: self.codes[a * (SEGMENT / 4 / mr)..].as_mut_ptr().cast(), scales: Scales { scales, minima } }
+    }
+}
+
+/// Where a panel's segment lies: codes, [group][GROUP / 4] vectors, and scales and minima, a vector for each group.
+#[derive(Clone, Copy)]
+struct Part {
+    codes: *mut __m256i,
+    scales: Scales,
+}
+
+impl Part {
+    /// The same from `n` groups further on.
+    ///
+    /// # Safety
+    /// They lie in the room.
+    #[inline(always)]
+    unsafe fn after<C: Codes>(self, n: usize) -> Part {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let scales = Scales { scales: self.scales.scales.add(n), minima: self.scales.minima.add(n) };
+            Part { codes: self.codes.add(n * (C::GROUP / 4)), scales }
         }
     }
 }
@@ -68,6 +88,20 @@ impl PanelRows {
     #[inline(always)]
     fn row(&self, lane: usize) -> usize {
         self.first + lane.min(self.count - 1) * self.apart
+    }
+
+    /// The block of each row that begins with its weight `from`.
+    ///
+    /// # Safety
+    /// The rows, of `k` weights, have one.
+    #[inline(always)]
+    unsafe fn blocks<P: Panel>(&self, w: &[P], k: usize, from: usize) -> Rows<P> {
+        let mut blocks = [w.as_ptr(); PANEL_ROWS];
+        for (lane, block) in blocks.iter_mut().enumerate() {
+            // SAFETY: the caller's contract.
+            *block = unsafe { w.as_ptr().add((self.row(lane) * k + from) / P::LEN) };
+        }
+        blocks
     }
 
     /// Their outputs.
@@ -122,11 +156,14 @@ pub(super) unsafe fn matmul<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, out: &
     unsafe {
         if m <= FEW_ROWS {
             let apart = n / PANEL_ROWS;
-            while r < apart {
-                panels::<P, 1>(w, x, k, [PanelRows { first: r, apart, count: PANEL_ROWS }], out);
-                r += 1;
+            for first in 0..apart {
+                let rows = PanelRows { first, apart, count: PANEL_ROWS };
+                match m {
+                    1 => rows.store(one_row(w, x, k, rows), out.row_mut(0)),
+                    _ => panels::<P, 1>(w, x, k, [rows], out),
+                }
             }
-            r *= PANEL_ROWS;
+            r = apart * PANEL_ROWS;
         }
         while n - r > PANEL_ROWS {
             let count = PANEL_ROWS.min(n - r - PANEL_ROWS);
@@ -171,33 +208,40 @@ unsafe fn panels<P: Panel, const MR: usize>(w: &[P], x: Int8Rows<'_>, k: usize, 
     }
 }
 
+/// Asks for the lines that are [`AHEAD`] of the blocks.
+#[inline(always)]
+fn prefetch<P: Panel>(blocks: &Rows<P>) {
+    for block in blocks {
+        for line in 0..size_of::<P>().div_ceil(64) {
+            // SAFETY: a hint, which reads nothing.
+            unsafe { __m256::prefetch(block.cast::<u8>().wrapping_add(AHEAD + 64 * line)) };
+        }
+    }
+}
+
+/// Goes on to the next block of each row.
+#[inline(always)]
+fn next<P: Panel>(blocks: &mut Rows<P>) {
+    for block in blocks {
+        *block = block.wrapping_add(1);
+    }
+}
+
 /// Unpacks weights `from..from + len` of the rows of a panel.
 ///
 /// # Safety
 /// As [`matmul`]; the rows have these weights, a whole number of blocks, and `to` has room for them.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack<P: Panel>(w: &[P], k: usize, from: usize, len: usize, rows: PanelRows, to: To) {
+unsafe fn unpack<P: Panel>(w: &[P], k: usize, from: usize, len: usize, rows: PanelRows, to: Part) {
     // SAFETY: the caller's contract.
     unsafe {
-        let mut blocks: Rows<P> = [w.as_ptr(); PANEL_ROWS];
-        for (lane, block) in blocks.iter_mut().enumerate() {
-            *block = w.as_ptr().add((rows.row(lane) * k + from) / P::LEN);
-        }
+        let mut blocks = rows.blocks(w, k, from);
         for i in 0..len / P::LEN {
-            let at = To {
-                codes: to.codes.add(i * (P::LEN / 4)),
-                scales: to.scales.add(i * (P::LEN / P::Codes::GROUP)),
-                minima: to.minima.add(i * (P::LEN / P::Codes::GROUP)),
-            };
-            for block in blocks {
-                for line in 0..size_of::<P>().div_ceil(64) {
-                    __m256::prefetch(block.cast::<u8>().wrapping_add(AHEAD + 64 * line));
-                }
-            }
-            P::unpack(&blocks, at);
-            for block in &mut blocks {
-                *block = block.wrapping_add(1);
-            }
+            let to = to.after::<P::Codes>(i * (P::LEN / P::Codes::GROUP));
+            prefetch(&blocks);
+            P::unpack(&blocks, to.codes);
+            P::scales(&blocks, to.scales);
+            next(&mut blocks);
         }
     }
 }
@@ -220,7 +264,7 @@ struct Segment<'a> {
 /// As [`tile`]; the columns of `rows` and the activation rows lie in `out`.
 #[inline(always)]
 unsafe fn rows_of_tile<P: Panel, const MR: usize, const NR: usize>(
-    panels: [To; MR],
+    panels: [Part; MR],
     segment: Segment<'_>,
     rows: [PanelRows; MR],
     out: &mut MatMut<'_>,
@@ -242,6 +286,100 @@ unsafe fn rows_of_tile<P: Panel, const MR: usize, const NR: usize>(
             }
         }
         NR
+    }
+}
+
+/// The outputs of a single row of activations: sums of codes as they lie are transposed, and not the codes, of which each is used once.
+///
+/// # Safety
+/// As [`matmul`]; the weight rows exist, and there is one row of activations.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256 {
+    /// The groups of a block, at most.
+    const MAX_GROUPS: usize = 16;
+    const { assert!(P::LEN / P::Codes::GROUP <= MAX_GROUPS) };
+    let (mut scales, mut minima) = ([MaybeUninit::<__m256>::uninit(); MAX_GROUPS], [MaybeUninit::<__m256>::uninit(); MAX_GROUPS]);
+    let to = Scales { scales: scales.as_mut_ptr().cast(), minima: minima.as_mut_ptr().cast() };
+    // SAFETY: the rows have k / LEN blocks, the activations k / INT8_BLOCK; the features are this function's.
+    unsafe {
+        let (mut blocks, mut acc) = (rows.blocks(w, k, 0), _mm256_setzero_ps());
+        for first in (0..k / INT8_BLOCK).step_by(P::LEN / INT8_BLOCK) {
+            prefetch(&blocks);
+            P::scales(&blocks, to);
+            for i in 0..P::LEN / INT8_BLOCK {
+                let block = first + i;
+                let bytes = _mm256_loadu_si256(x.q.as_ptr().add(block * INT8_BLOCK).cast());
+                let mut products = [_mm256_setzero_si256(); PANEL_ROWS];
+                for j in 0..PANEL_ROWS {
+                    let codes = (*blocks[j]).codes(i);
+                    let codes = match P::ADDED {
+                        Added::Offset(offset) => _mm256_add_epi8(codes, _mm256_set1_epi8(offset as i8)),
+                        _ => codes,
+                    };
+                    products[j] = multiply::<P::Codes>(codes, bytes);
+                }
+                let [low, high] = halves_of_rows::<P::Codes>(products);
+                let scale = _mm256_set1_ps(*x.scales.as_ptr().add(block));
+                if P::Codes::GROUP == INT8_BLOCK {
+                    let mut sum = _mm256_add_epi32(low, high);
+                    if let Added::Offset(offset) = P::ADDED {
+                        sum = _mm256_add_epi32(sum, start(*x.starts.as_ptr().add(block), offset));
+                    }
+                    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(*to.scales.add(i), scale), acc);
+                    if P::ADDED == Added::Minimum {
+                        acc = _mm256_fmadd_ps(*to.minima.add(i), _mm256_set1_ps(*x.offsets.as_ptr().add(block)), acc);
+                    }
+                } else {
+                    for (half, mut sum) in [low, high].into_iter().enumerate() {
+                        if let Added::Offset(offset) = P::ADDED {
+                            sum = _mm256_add_epi32(sum, start(*x.half_starts.as_ptr().add(2 * block + half), offset));
+                        }
+                        let scale = _mm256_mul_ps(*to.scales.add(2 * i + half), scale);
+                        acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
+                    }
+                }
+            }
+            next(&mut blocks);
+        }
+        acc
+    }
+}
+
+/// What a group's sum is less by, in all lanes, whose codes are `offset` too large, if it is `start` less for codes that are 128 too large.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn start(start: i32, offset: usize) -> __m256i {
+    // SAFETY: no memory is touched; the features are the caller's.
+    unsafe { _mm256_sra_epi32(_mm256_set1_epi32(start), _mm_cvtsi32_si128((CODE_OFFSET.ilog2() - offset.ilog2()) as i32)) }
+}
+
+/// Of the products of eight rows, added by twos to 16 bits, the sums of the first and of the second half of each row: a lane for each.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn halves_of_rows<C: Codes>(products: [__m256i; PANEL_ROWS]) -> [__m256i; 2] {
+    // SAFETY: no memory is touched; the features are the caller's.
+    unsafe {
+        let (ones, mut v) = (_mm256_set1_epi16(1), products);
+        // Four twos of products fit in 16 bits, or are widened before they are added.
+        let in_16_bits = C::DEPTH >= 4;
+        if !in_16_bits {
+            for j in 0..PANEL_ROWS {
+                v[j] = _mm256_madd_epi16(v[j], ones);
+            }
+        }
+        for j in 0..4 {
+            let (low, high) = (_mm256_unpacklo_epi32(v[2 * j], v[2 * j + 1]), _mm256_unpackhi_epi32(v[2 * j], v[2 * j + 1]));
+            v[j] = if in_16_bits { _mm256_add_epi16(low, high) } else { _mm256_add_epi32(low, high) };
+        }
+        for j in 0..2 {
+            let (low, high) = (_mm256_unpacklo_epi64(v[2 * j], v[2 * j + 1]), _mm256_unpackhi_epi64(v[2 * j], v[2 * j + 1]));
+            v[j] = if in_16_bits { _mm256_madd_epi16(_mm256_add_epi16(low, high), ones) } else { _mm256_add_epi32(low, high) };
+        }
+        [_mm256_permute2x128_si256::<0x20>(v[0], v[1]), _mm256_permute2x128_si256::<0x31>(v[0], v[1])]
     }
 }
 
@@ -268,7 +406,7 @@ unsafe fn multiply<C: Codes>(codes: __m256i, x: __m256i) -> __m256i {
 /// - The CPU has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn tile<C: Codes, const MR: usize, const NR: usize>(
-    mut panels: [To; MR],
+    mut panels: [Part; MR],
     segment: Segment<'_>,
     acc: &mut [[__m256; MR]; NR],
 ) {
@@ -302,24 +440,22 @@ unsafe fn tile<C: Codes, const MR: usize, const NR: usize>(
             }
             let block = blocks + g * C::GROUP / INT8_BLOCK;
             if let Added::Offset(offset) = added {
-                // Those of the activations are for codes that are 128 too large.
-                let part = _mm_cvtsi32_si128((CODE_OFFSET.ilog2() - offset.ilog2()) as i32);
                 for b in 0..NR {
-                    let start = if C::GROUP == INT8_BLOCK {
+                    let begins = if C::GROUP == INT8_BLOCK {
                         *x.starts.as_ptr().add(block + b * blocks_apart)
                     } else {
                         *x.half_starts.as_ptr().add(2 * (block + b * blocks_apart) + g % 2)
                     };
-                    let start = _mm256_sra_epi32(_mm256_set1_epi32(start), part);
+                    let begins = start(begins, offset);
                     for a in 0..MR {
-                        sums[b][a] = _mm256_add_epi32(sums[b][a], start);
+                        sums[b][a] = _mm256_add_epi32(sums[b][a], begins);
                     }
                 }
             }
             for b in 0..NR {
                 let scale = _mm256_set1_ps(*x.scales.as_ptr().add(block + b * blocks_apart));
                 for a in 0..MR {
-                    let scale = _mm256_mul_ps(*panels[a].scales, scale);
+                    let scale = _mm256_mul_ps(*panels[a].scales.scales, scale);
                     acc[b][a] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[b][a]), scale, acc[b][a]);
                 }
             }
@@ -327,14 +463,12 @@ unsafe fn tile<C: Codes, const MR: usize, const NR: usize>(
                 for b in 0..NR {
                     let offset = _mm256_set1_ps(*x.offsets.as_ptr().add(block + b * blocks_apart));
                     for a in 0..MR {
-                        acc[b][a] = _mm256_fmadd_ps(*panels[a].minima, offset, acc[b][a]);
+                        acc[b][a] = _mm256_fmadd_ps(*panels[a].scales.minima, offset, acc[b][a]);
                     }
                 }
             }
             for panel in &mut panels {
-                panel.codes = panel.codes.add(C::GROUP / 4);
-                panel.scales = panel.scales.add(1);
-                panel.minima = panel.minima.add(1);
+                *panel = panel.after::<C>(1);
             }
         }
     }

@@ -14,8 +14,9 @@
 
 use core::arch::x86_64::*;
 
+use super::x86_codes;
 use super::x86_transposed::transposed;
-use crate::block::{Block, Iq4Nl, NON_LINEAR, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use crate::block::{Iq4Nl, NON_LINEAR, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 
 /// Rows of a panel: lanes of a vector.
 pub(super) const PANEL_ROWS: usize = 8;
@@ -23,11 +24,9 @@ pub(super) const PANEL_ROWS: usize = 8;
 /// The same block of each row of a panel.
 pub(super) type Rows<B> = [*const B; PANEL_ROWS];
 
-/// Where a block of a panel is written, aligned for vectors.
+/// Where the scales of a block of a panel lie, aligned for vectors.
 #[derive(Clone, Copy)]
-pub(super) struct To {
-    /// `LEN / 4` vectors.
-    pub codes: *mut __m256i,
+pub(super) struct Scales {
     /// `LEN / GROUP` vectors.
     pub scales: *mut __m256,
     /// `LEN / GROUP` vectors, where the format has minima.
@@ -94,18 +93,23 @@ pub(super) enum Added {
 /// A format whose weights are `scale · code`, or `scale · code - minimum`.
 ///
 /// # Safety
-/// - `unpack` needs AVX2 and F16C.
-/// - It writes all that [`To`] names, and only codes that [`Codes`] allows.
-pub(super) unsafe trait Panel: Block {
+/// - `unpack` and `scales` need AVX2 and F16C.
+/// - They write all vectors of a block, and only codes that [`Codes`] allows.
+pub(super) unsafe trait Panel: x86_codes::Codes {
     /// The codes of its panels.
     type Codes: Codes;
     /// What their sums lack.
     const ADDED: Added;
-    /// Unpacks a block of each row.
+    /// Unpacks the codes of a block of each row.
     ///
     /// # Safety
-    /// The blocks are readable, and what `to` names can be written.
-    unsafe fn unpack(rows: &Rows<Self>, to: To);
+    /// The blocks are readable, and so many codes can be written.
+    unsafe fn unpack(rows: &Rows<Self>, to: *mut __m256i);
+    /// Unpacks their scales and minima.
+    ///
+    /// # Safety
+    /// The blocks are readable, and so many scales and, with them, minima can be written.
+    unsafe fn scales(rows: &Rows<Self>, to: Scales);
 }
 
 /// 16 bytes of each block, from `at` on: lane i of vector d is the d-th four bytes of row i.
@@ -257,11 +261,11 @@ unsafe fn fifths(bits: __m256i) -> [__m256i; 8] {
 /// # Safety
 /// There is room for them.
 #[inline(always)]
-unsafe fn write(codes: [__m256i; 8], to: To) {
+unsafe fn write(codes: [__m256i; 8], to: *mut __m256i) {
     // SAFETY: the caller's contract.
     unsafe {
         for d in 0..8 {
-            *to.codes.add(d) = codes[d];
+            *to.add(d) = codes[d];
         }
     }
 }
@@ -272,11 +276,11 @@ unsafe fn write(codes: [__m256i; 8], to: To) {
 /// - There is room for eight vectors.
 /// - The CPU has AVX2.
 #[inline(always)]
-unsafe fn write_with_fifths(codes: [__m256i; 8], fifths: [__m256i; 8], to: To) {
+unsafe fn write_with_fifths(codes: [__m256i; 8], fifths: [__m256i; 8], to: *mut __m256i) {
     // SAFETY: the caller's contract.
     unsafe {
         for d in 0..8 {
-            *to.codes.add(d) = _mm256_or_si256(codes[d], fifths[d]);
+            *to.add(d) = _mm256_or_si256(codes[d], fifths[d]);
         }
     }
 }
@@ -320,10 +324,10 @@ unsafe fn signed_numbers(bytes: __m256i) -> [__m256; 4] {
 /// Scales, and minima negated: f16s that are added.
 ///
 /// # Safety
-/// - `unpack`'s contract; the format begins with its scale, and its minimum, if it has one.
+/// - The contract of [`Panel::scales`]; the format begins with its scale, and its minimum, if it has one.
 /// - The CPU has AVX2 and F16C.
 #[inline(always)]
-unsafe fn plain_scales<P: Panel>(rows: &Rows<P>, to: To) {
+unsafe fn plain_scales<P: Panel>(rows: &Rows<P>, to: Scales) {
     // SAFETY: the caller's contract.
     unsafe {
         *to.scales = f16s(rows, 0);
@@ -337,10 +341,10 @@ unsafe fn plain_scales<P: Panel>(rows: &Rows<P>, to: To) {
 /// all rows at once.
 ///
 /// # Safety
-/// - `unpack`'s contract.
+/// - The contract of [`Panel::scales`].
 /// - The CPU has AVX2 and F16C.
 #[inline(always)]
-unsafe fn scales_in_two_levels<P: Panel>(rows: &Rows<P>, to: To) {
+unsafe fn scales_in_two_levels<P: Panel>(rows: &Rows<P>, to: Scales) {
     // SAFETY: the caller's contract; the format has 8 groups.
     unsafe {
         let [d, first, second, third] = columns_16(rows, 0);
@@ -366,9 +370,28 @@ unsafe fn scales_in_two_levels<P: Panel>(rows: &Rows<P>, to: To) {
     }
 }
 
+/// The scales of Q6_K, bytes with signs, and their scale.
+///
+/// # Safety
+/// - The contract of [`Panel::scales`].
+/// - The CPU has AVX2 and F16C.
+#[inline(always)]
+unsafe fn scales_of_sixteen(rows: &Rows<Q6K>, to: Scales) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (scales, d) = (columns_16(rows, 192), f16s(rows, 208));
+        for i in 0..4 {
+            let scales = signed_numbers(scales[i]);
+            for j in 0..4 {
+                *to.scales.add(4 * i + j) = _mm256_mul_ps(scales[j], d);
+            }
+        }
+    }
+}
+
 /// Implements [`Panel`] for formats; the body is in an unsafe block, since AVX2 and F16C are the caller's.
 macro_rules! panels {
-    ($($block:ty: $codes:ty, $added:expr, |$rows:ident, $to:ident| $unpack:block)*) => {$(
+    ($($block:ty: $codes:ty, $added:expr, $scales:ident, |$rows:ident, $to:ident| $unpack:block)*) => {$(
         // SAFETY: loads are of bytes that the format has, stores of what the contract allows; the intrinsics need what the trait asks of the
         // caller.
         unsafe impl Panel for $block {
@@ -376,37 +399,37 @@ macro_rules! panels {
             const ADDED: Added = $added;
 
             #[inline(always)]
-            unsafe fn unpack($rows: &Rows<Self>, $to: To) {
+            unsafe fn unpack($rows: &Rows<Self>, $to: *mut __m256i) {
                 // SAFETY: the trait's contract.
                 unsafe { $unpack }
+            }
+
+            #[inline(always)]
+            unsafe fn scales(rows: &Rows<Self>, to: Scales) {
+                // SAFETY: the trait's contract.
+                unsafe { $scales(rows, to) }
             }
         }
     )*};
 }
 
 panels! {
-    Q8_0: SignedBytes, Added::Nothing, |rows, to| {
-        plain_scales(rows, to);
+    Q8_0: SignedBytes, Added::Nothing, plain_scales, |rows, to| {
         write(columns_32(rows, 2), to);
     }
-    Q4_0: FourBits, Added::Offset(8), |rows, to| {
-        plain_scales(rows, to);
+    Q4_0: FourBits, Added::Offset(8), plain_scales, |rows, to| {
         write(halves(columns_16(rows, 2)), to);
     }
-    Q4_1: FourBits, Added::Minimum, |rows, to| {
-        plain_scales(rows, to);
+    Q4_1: FourBits, Added::Minimum, plain_scales, |rows, to| {
         write(halves(columns_16(rows, 4)), to);
     }
-    Q5_0: FiveBits, Added::Offset(16), |rows, to| {
-        plain_scales(rows, to);
+    Q5_0: FiveBits, Added::Offset(16), plain_scales, |rows, to| {
         write_with_fifths(halves(columns_16(rows, 6)), fifths(words(rows, 2)), to);
     }
-    Q5_1: FiveBits, Added::Minimum, |rows, to| {
-        plain_scales(rows, to);
+    Q5_1: FiveBits, Added::Minimum, plain_scales, |rows, to| {
         write_with_fifths(halves(columns_16(rows, 8)), fifths(words(rows, 4)), to);
     }
-    Iq4Nl: SignedBytes, Added::Nothing, |rows, to| {
-        plain_scales(rows, to);
+    Iq4Nl: SignedBytes, Added::Nothing, plain_scales, |rows, to| {
         let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(NON_LINEAR.as_ptr().cast()));
         let mut codes = halves(columns_16(rows, 2));
         for d in 0..8 {
@@ -415,46 +438,37 @@ panels! {
         write(codes, to);
     }
     // Of each 64 weights, the first 32 have the low halves of 32 bytes, the others the high halves.
-    Q4K: FourBits, Added::Minimum, |rows, to| {
-        scales_in_two_levels(rows, to);
+    Q4K: FourBits, Added::Minimum, scales_in_two_levels, |rows, to| {
         for i in 0..4 {
             let columns = columns_32(rows, 16 + 32 * i);
             for d in 0..8 {
-                *to.codes.add(16 * i + d) = field::<0>(columns[d], 15);
-                *to.codes.add(16 * i + 8 + d) = field::<4>(columns[d], 15);
+                *to.add(16 * i + d) = field::<0>(columns[d], 15);
+                *to.add(16 * i + 8 + d) = field::<4>(columns[d], 15);
             }
         }
     }
     // The same, with bit i of each of 32 bytes as the fifth of the i-th 32 weights.
-    Q5K: FiveBits, Added::Minimum, |rows, to| {
-        scales_in_two_levels(rows, to);
+    Q5K: FiveBits, Added::Minimum, scales_in_two_levels, |rows, to| {
         let high = columns_32(rows, 16);
         let low = columns_32(rows, 48);
-        join::<0, 0>(&low, &high, 1, to.codes);
-        join::<4, 1>(&low, &high, 1, to.codes.add(8));
+        join::<0, 0>(&low, &high, 1, to);
+        join::<4, 1>(&low, &high, 1, to.add(8));
         let low = columns_32(rows, 80);
-        join::<0, 2>(&low, &high, 1, to.codes.add(16));
-        join::<4, 3>(&low, &high, 1, to.codes.add(24));
+        join::<0, 2>(&low, &high, 1, to.add(16));
+        join::<4, 3>(&low, &high, 1, to.add(24));
         let low = columns_32(rows, 112);
-        join::<0, 4>(&low, &high, 1, to.codes.add(32));
-        join::<4, 5>(&low, &high, 1, to.codes.add(40));
+        join::<0, 4>(&low, &high, 1, to.add(32));
+        join::<4, 5>(&low, &high, 1, to.add(40));
         let low = columns_32(rows, 144);
-        join::<0, 6>(&low, &high, 1, to.codes.add(48));
-        join::<4, 7>(&low, &high, 1, to.codes.add(56));
+        join::<0, 6>(&low, &high, 1, to.add(48));
+        join::<4, 7>(&low, &high, 1, to.add(56));
     }
     // Of each 128 weights, the first 64 have their low bits in the low halves of 64 bytes, the others in the high halves; the upper bits of the
     // i-th 32 weights are bits 2i and 2i + 1 of 32 bytes.
-    Q6K: SixBits, Added::Offset(32), |rows, to| {
-        let (scales, d) = (columns_16(rows, 192), f16s(rows, 208));
-        for i in 0..4 {
-            let scales = signed_numbers(scales[i]);
-            for j in 0..4 {
-                *to.scales.add(4 * i + j) = _mm256_mul_ps(scales[j], d);
-            }
-        }
+    Q6K: SixBits, Added::Offset(32), scales_of_sixteen, |rows, to| {
         for i in 0..2 {
             let high = columns_32(rows, 128 + 32 * i);
-            let to = to.codes.add(32 * i);
+            let to = to.add(32 * i);
             let low = columns_32(rows, 64 * i);
             join::<0, 0>(&low, &high, 3, to);
             join::<4, 4>(&low, &high, 3, to.add(16));

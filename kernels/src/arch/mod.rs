@@ -20,8 +20,6 @@ pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 #[cfg(target_arch = "x86_64")]
-mod vnni_codes;
-#[cfg(target_arch = "x86_64")]
 mod vnni_few;
 #[cfg(target_arch = "x86_64")]
 mod vnni_one;
@@ -33,5 +31,7 @@ mod vnni_quads;
 mod vnni_rows;
 #[cfg(target_arch = "x86_64")]
 mod vnni_scales;
+#[cfg(target_arch = "x86_64")]
+mod x86_codes;
 #[cfg(target_arch = "x86_64")]
 mod x86_transposed;

@@ -1,7 +1,7 @@
 //! Products of weights in blocks with int8 activations by AVX-512 VNNI: `vpdpbusd`, 64 multiply-adds of bytes.
 //!
 //! Not here: one row of activations (`vnni_one.rs`), few (`vnni_few.rs`) and many (`vnni_panels.rs`), how formats are unpacked
-//! (`vnni_codes.rs`, `vnni_quads.rs`, `vnni_scales.rs`).
+//! (`x86_codes.rs`, `vnni_quads.rs`, `vnni_scales.rs`).
 //!
 //! ```text
 //! an output, with g counting groups of weights that share a scale:

@@ -25,7 +25,7 @@ const PAIR: usize = 2;
 /// Lines of activations that leave half of the first-level cache free. More come through it again and again, beside which [`AHEAD`] is too late.
 const NEAR_LINES: usize = 256;
 
-/// What is asked ahead then, see `ARCHITECTURE.md`.
+/// What is asked ahead then, see `INT8.md`.
 const FAR_AHEAD: usize = 4096;
 
 /// Outputs that are written together: a line.

@@ -1,6 +1,6 @@
 //! Products of weights in blocks with many rows of int8 activations by AVX-512 VNNI, by panels of unpacked weights.
 //!
-//! Not here: few rows (`vnni_rows.rs`), how an output is summed (`vnni.rs`), how formats are unpacked (`vnni_codes.rs`, `vnni_scales.rs`).
+//! Not here: few rows (`vnni_rows.rs`), how an output is summed (`vnni.rs`), how formats are unpacked (`x86_codes.rs`, `vnni_scales.rs`).
 //!
 //! ```text
 //! for as many panels of 16 weight rows as a cache has room for beside activations:

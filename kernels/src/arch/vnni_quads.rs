@@ -1,6 +1,6 @@
 //! How the codes of 16 groups of each block format are unpacked to 512-bit vectors of four groups, for few rows of activations.
 //!
-//! Not here: codes by 256-bit vectors, which panels take (`vnni_codes.rs`), the products (`vnni_rows.rs`).
+//! Not here: codes by 256-bit vectors, which panels take (`x86_codes.rs`), the products (`vnni_rows.rs`).
 
 use core::arch::x86_64::*;
 

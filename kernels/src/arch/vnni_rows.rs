@@ -18,7 +18,7 @@ use super::{vnni_few, vnni_one};
 use crate::generic::int8::{CHAINS, INT8_BLOCK, Int8Rows, MIN_ROWS_OF_TILES};
 use crate::view::MatMut;
 
-/// How far ahead of each stream the second-level cache is asked for more, see `ARCHITECTURE.md`.
+/// How far ahead of each stream the second-level cache is asked for more, see `INT8.md`.
 pub(super) const AHEAD: usize = 512;
 
 /// The same on Intel's CPUs, see `generic/matmul.rs`.

@@ -1,10 +1,10 @@
 //! How the scales and minima of each block format become f32 lanes, 16 groups of weights at a time, by AVX-512.
 //!
-//! Not here: codes (`vnni_codes.rs`), products (`vnni.rs`).
+//! Not here: codes (`x86_codes.rs`), products (`vnni.rs`).
 
 use core::arch::x86_64::*;
 
-use super::vnni_codes::Codes;
+use super::x86_codes::Codes;
 use crate::block::{Block, Iq4Nl, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 
 /// The scales of the groups of a row.

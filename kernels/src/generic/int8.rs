@@ -68,7 +68,7 @@ pub(crate) fn round_to_int8(x: &[f32], to: Int8RowsMut<'_>) {
 /// Rows of a tile: with two accumulators each they leave some of 32 vector registers to spare.
 pub(crate) const TILE_ROWS: usize = 12;
 
-/// Rows from which on there are tiles. Measured, see `ARCHITECTURE.md`.
+/// Rows from which on there are tiles. Measured, see `INT8.md`.
 pub(crate) const MIN_ROWS_OF_TILES: usize = 3 * TILE_ROWS;
 
 /// Rows left over from which on a tile is faster, most of it done before, than as few rows.

@@ -1,6 +1,6 @@
-//! How the codes of each block format are unpacked to bytes by 256-bit vectors, for the panels of AVX-512.
+//! How the codes of each block format are unpacked to bytes by 256-bit vectors, row by row: what products of AVX2 and AVX-512 share.
 //!
-//! Not here: scales (`vnni_scales.rs`), products (`vnni.rs`), the panels of AVX2 (`avx2_int8_panels.rs`).
+//! Not here: scales (`vnni_scales.rs`), products (`avx2_int8.rs`, `vnni.rs`), codes of eight rows at once (`avx2_int8_panels.rs`).
 
 use core::arch::x86_64::*;
 
