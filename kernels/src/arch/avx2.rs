@@ -7,6 +7,7 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use crate::arch::avx2_int8::Maddubs;
 use crate::arch::avx2_int8_panels::Panel;
 use crate::arch::{avx2_int8, avx2_panels};
 use crate::attention::{AttentionKernels, by_kv_dtype};
@@ -66,7 +67,7 @@ pub(crate) const PROBES: Probes = Probes {
     read: by_read_way!(read),
     f32: MultiplyAdds { run: multiply_adds_f32, per_round: (12 * <Lanes<__m256> as Instruction>::MACS) as u64 },
     bf16: None,
-    int8: None,
+    int8: Some(MultiplyAdds { run: multiply_adds_int8, per_round: (12 * Maddubs::MACS) as u64 }),
 };
 
 /// Whether this CPU, and the system on it, can run the kernels of this file.
@@ -343,6 +344,12 @@ unsafe fn merge(chunk: &[f32], running: &mut Sums<'_>) {
 unsafe fn multiply_adds_f32(rounds: usize) {
     // SAFETY: this function has the features.
     unsafe { probe::multiply_adds::<Lanes<__m256>, 12>(rounds) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn multiply_adds_int8(rounds: usize) {
+    // SAFETY: this function has the features.
+    unsafe { probe::multiply_adds::<Maddubs, 12>(rounds) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

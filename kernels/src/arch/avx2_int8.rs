@@ -24,6 +24,7 @@ use core::mem::MaybeUninit;
 
 use super::avx2_int8_panels::{Added, Codes, PANEL_ROWS, Panel, Rows, Scales};
 use crate::generic::int8::{CODE_OFFSET, INT8_BLOCK, Int8Rows};
+use crate::generic::probe::Instruction;
 use crate::vector::Vector;
 use crate::view::MatMut;
 
@@ -471,5 +472,34 @@ unsafe fn tile<C: Codes, const MR: usize, const NR: usize>(
                 *panel = panel.after::<C>(1);
             }
         }
+    }
+}
+
+/// `vpmaddubsw`, as its probe repeats it.
+pub(super) struct Maddubs;
+
+// SAFETY: no method touches memory; the intrinsics need AVX2, which the trait asks of the caller.
+unsafe impl Instruction for Maddubs {
+    type Acc = __m256i;
+    type Operand = __m256i;
+    const MACS: usize = 32;
+
+    #[inline(always)]
+    unsafe fn acc(i: u8) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_set1_epi8(i as i8) }
+    }
+
+    #[inline(always)]
+    unsafe fn operand() -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_set1_epi8(3) }
+    }
+
+    /// The accumulator is a factor: a product of two operands alone would be taken out of the loop.
+    #[inline(always)]
+    unsafe fn mul_add(acc: __m256i, a: __m256i, _: __m256i) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_maddubs_epi16(acc, a) }
     }
 }

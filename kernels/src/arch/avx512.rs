@@ -48,7 +48,7 @@ pub(crate) const PROBES: Probes = Probes {
     read: by_read_way!(read),
     f32: MultiplyAdds { run: multiply_adds_f32, per_round: (24 * <Lanes<__m512> as Instruction>::MACS) as u64 },
     bf16: None,
-    int8: None,
+    int8: avx2::PROBES.int8,
 };
 
 /// Whether this CPU, and the system on it, can run the kernels of this file.

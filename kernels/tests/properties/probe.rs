@@ -2,15 +2,19 @@
 //!
 //! Not here: how fast they are, which is no property of the code.
 
-use infer_kernels::{Arithmetic, Isa, Kernels, READ_WAYS};
+use infer_kernels::{Arithmetic, DType, Kernels, READ_WAYS};
 
 #[test]
 fn multiply_adds_are_counted_by_rounds() {
     for kernels in Kernels::available() {
         for &arithmetic in Arithmetic::ALL {
             let count = |rounds| kernels.probe_multiply_adds(arithmetic, rounds);
-            let has_dot = kernels.isa() == Isa::Avx512Bf16;
-            assert_eq!(count(0).is_some(), arithmetic == Arithmetic::F32 || has_dot, "{} {arithmetic:?}", kernels.isa());
+            let has_product = match arithmetic {
+                Arithmetic::F32 => true,
+                Arithmetic::Bf16 => kernels.has_bf16_dot(DType::BF16),
+                Arithmetic::Int8 => kernels.has_int8_dot(DType::Q8_0),
+            };
+            assert_eq!(count(0).is_some(), has_product, "{} {arithmetic:?}", kernels.isa());
             let Some(one) = count(1) else { continue };
             assert!(one > 0 && one.is_multiple_of(8), "whole vectors");
             assert_eq!((count(0), count(1000)), (Some(0), Some(1000 * one)));
