@@ -45,12 +45,17 @@ struct Room {
 }
 
 impl Room {
-    /// The part of panel `a` of `mr`.
+    /// The equal parts of `MR` panels.
     #[inline(always)]
-    fn part(&mut self, a: usize, mr: usize) -> Part {
-        let scales = self.scales[a * (SEGMENT / 16 / mr)..].as_mut_ptr().cast();
-        let minima = self.minima[a * (SEGMENT / 16 / mr)..].as_mut_ptr().cast();
-        Part { codes: self.codes[a * (SEGMENT / 4 / mr)..].as_mut_ptr().cast(), scales: Scales { scales, minima } }
+    fn parts<const MR: usize>(&mut self) -> [Part; MR] {
+        let (scales, minima) = (self.scales.as_mut_ptr().cast::<__m256>(), self.minima.as_mut_ptr().cast::<__m256>());
+        let mut parts = [Part { codes: self.codes.as_mut_ptr().cast(), scales: Scales { scales, minima } }; MR];
+        for (a, part) in parts.iter_mut().enumerate() {
+            let groups = a * (SEGMENT / 16 / MR);
+            part.codes = part.codes.wrapping_add(a * (SEGMENT / 4 / MR));
+            part.scales = Scales { scales: scales.wrapping_add(groups), minima: minima.wrapping_add(groups) };
+        }
+        parts
     }
 }
 
@@ -187,13 +192,12 @@ unsafe fn panels<P: Panel, const MR: usize>(w: &[P], x: Int8Rows<'_>, k: usize, 
     let m = out.rows();
     let mut room =
         Room { codes: [MaybeUninit::uninit(); _], scales: [MaybeUninit::uninit(); _], minima: [MaybeUninit::uninit(); _] };
+    let parts = room.parts();
     for from in (0..k).step_by(SEGMENT / MR) {
         let len = (SEGMENT / MR).min(k - from);
-        let mut parts = [room.part(0, MR); MR];
         // SAFETY: the rows have the blocks of the segment, for which there is room; the features are the caller's.
         unsafe {
             for a in 0..MR {
-                parts[a] = room.part(a, MR);
                 unpack(w, k, from, len, rows[a], parts[a]);
             }
             let mut t = 0;
