@@ -115,7 +115,7 @@ fn ladder() -> impl DoubleEndedIterator<Item = &'static Rung> {
 pub enum Activations<'a> {
     /// Exact f32 arithmetic.
     F32(&'a [f32]),
-    /// The same, to the same bits, from all tiles that [`Kernels::f32_tiles`] tells of, packed.
+    /// The same, to the same bits: the rows, (m, k), and all tiles of them that [`Kernels::f32_tiles`] tells of, packed one after another.
     F32Tiles(&'a [f32], &'a [f32]),
     /// Rounded to bf16 once; products and sums are f32. Only where [`Kernels::has_bf16_dot`].
     Bf16(&'a [bf16]),
@@ -156,6 +156,7 @@ pub(crate) struct F32Tiles {
     pub scratch: usize,
     /// Packs a tile of rows of some length.
     pub pack: unsafe fn(&[f32], usize, usize, &mut [f32]),
+    /// For each format the product, with the bits of the one in dot order.
     pub matmul: [MatmulF32Tiles; DType::COUNT],
 }
 
@@ -243,6 +244,9 @@ impl Kernels {
     }
 
     /// Packs tile `i` of all rows. x: (m, k); to: as many elements as [`Kernels::f32_tiles`] tells
+    ///
+    /// # Panics
+    /// If one of these has another size.
     pub fn pack_f32_tile(&self, x: &[f32], k: usize, i: usize, to: &mut [f32]) {
         assert!(k > 0 && x.len().is_multiple_of(k), "rows of {k} in {}", x.len());
         let (count, len) = self.f32_tiles(x.len() / k, k);
@@ -276,7 +280,7 @@ impl Kernels {
 
     /// `out = x · wᵀ`. Each output's sum over k has an order that k and the ISA fix.
     ///
-    /// w: (n, k) row-major blocks of `dtype`, aligned for it; x: (m, k) row-major; out: (m, n); scratch: [`MATMUL_SCRATCH`] elements make
+    /// w: (n, k) row-major blocks of `dtype`, aligned for it; x: (m, k) row-major; out: (m, n); scratch: [`Kernels::matmul_scratch`] elements make
     /// the product of many rows fastest, fewer do not change it; at least k where blocks are longer than one element, and 256 where
     /// activations are int8
     pub fn matmul(&self, dtype: DType, w: &[u8], x: Activations<'_>, k: usize, out: MatMut<'_>, scratch: &mut [f32]) {

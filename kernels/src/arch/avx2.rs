@@ -7,7 +7,6 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::arch::avx2_int8::Maddubs;
 use crate::arch::avx2_int8_panels::Panel;
 use crate::arch::{avx2_int8, avx2_panels};
 use crate::attention::{AttentionKernels, by_kv_dtype};
@@ -363,4 +362,33 @@ unsafe fn matmul_int8<P: Panel>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: Ma
     let w = cast::<P>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { avx2_int8::matmul(w, x, k, &mut out) }
+}
+
+/// `vpmaddubsw`, as its probe repeats it.
+struct Maddubs;
+
+// SAFETY: no method touches memory; the intrinsics need AVX2, which the trait asks of the caller.
+unsafe impl Instruction for Maddubs {
+    type Acc = __m256i;
+    type Operand = __m256i;
+    const MACS: usize = 32;
+
+    #[inline(always)]
+    unsafe fn acc(i: u8) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_set1_epi8(i as i8) }
+    }
+
+    #[inline(always)]
+    unsafe fn operand() -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_set1_epi8(3) }
+    }
+
+    /// The accumulator is a factor: a product of two operands alone would be taken out of the loop.
+    #[inline(always)]
+    unsafe fn mul_add(acc: __m256i, a: __m256i, _: __m256i) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_maddubs_epi16(acc, a) }
+    }
 }

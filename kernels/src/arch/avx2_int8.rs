@@ -22,9 +22,8 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::avx2_int8_panels::{Added, Codes, PANEL_ROWS, Panel, Rows, Scales};
+use super::avx2_int8_panels::{Added, Kind, PANEL_ROWS, Panel, Rows, Scales};
 use crate::generic::int8::{CODE_OFFSET, INT8_BLOCK, Int8Rows};
-use crate::generic::probe::Instruction;
 use crate::vector::Vector;
 use crate::view::MatMut;
 
@@ -72,11 +71,11 @@ impl Part {
     /// # Safety
     /// They lie in the room.
     #[inline(always)]
-    unsafe fn after<C: Codes>(self, n: usize) -> Part {
+    unsafe fn after<K: Kind>(self, n: usize) -> Part {
         // SAFETY: the caller's contract.
         unsafe {
             let scales = Scales { scales: self.scales.scales.add(n), minima: self.scales.minima.add(n) };
-            Part { codes: self.codes.add(n * (C::GROUP / 4)), scales }
+            Part { codes: self.codes.add(n * (K::GROUP / 4)), scales }
         }
     }
 }
@@ -242,7 +241,7 @@ unsafe fn unpack<P: Panel>(w: &[P], k: usize, from: usize, len: usize, rows: Pan
     unsafe {
         let mut blocks = rows.blocks(w, k, from);
         for i in 0..len / P::LEN {
-            let to = to.after::<P::Codes>(i * (P::LEN / P::Codes::GROUP));
+            let to = to.after::<P::Kind>(i * (P::LEN / P::Kind::GROUP));
             prefetch(&blocks);
             P::unpack(&blocks, to.codes);
             P::scales(&blocks, to.scales);
@@ -284,7 +283,7 @@ unsafe fn rows_of_tile<P: Panel, const MR: usize, const NR: usize>(
                 }
             }
         }
-        tile::<P::Codes, MR, NR>(panels, segment, &mut acc);
+        tile::<P::Kind, MR, NR>(panels, segment, &mut acc);
         for b in 0..NR {
             for a in 0..MR {
                 rows[a].store(acc[b][a], out.row_mut(segment.t + b));
@@ -302,7 +301,7 @@ unsafe fn rows_of_tile<P: Panel, const MR: usize, const NR: usize>(
 unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256 {
     /// The groups of a block, at most.
     const MAX_GROUPS: usize = 16;
-    const { assert!(P::LEN / P::Codes::GROUP <= MAX_GROUPS) };
+    const { assert!(P::LEN / P::Kind::GROUP <= MAX_GROUPS) };
     let (mut scales, mut minima) = ([MaybeUninit::<__m256>::uninit(); MAX_GROUPS], [MaybeUninit::<__m256>::uninit(); MAX_GROUPS]);
     let to = Scales { scales: scales.as_mut_ptr().cast(), minima: minima.as_mut_ptr().cast() };
     // SAFETY: the rows have k / LEN blocks, the activations k / INT8_BLOCK; the features are this function's.
@@ -321,26 +320,21 @@ unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows)
                         Added::Offset(offset) => _mm256_add_epi8(codes, _mm256_set1_epi8(offset as i8)),
                         _ => codes,
                     };
-                    products[j] = multiply::<P::Codes>(codes, bytes);
+                    products[j] = multiply::<P::Kind>(codes, bytes);
                 }
-                let [low, high] = halves_of_rows::<P::Codes>(products);
+                let [low, high] = halves_of_rows::<P::Kind>(products);
                 let scale = _mm256_set1_ps(*x.scales.as_ptr().add(block));
-                if P::Codes::GROUP == INT8_BLOCK {
-                    let mut sum = _mm256_add_epi32(low, high);
+                // The sums of the one group, or of the two.
+                let sums = if P::Kind::GROUP == INT8_BLOCK { [_mm256_add_epi32(low, high); 2] } else { [low, high] };
+                for g in 0..INT8_BLOCK / P::Kind::GROUP {
+                    let at = i * (INT8_BLOCK / P::Kind::GROUP) + g;
+                    let mut sum = sums[g];
                     if let Added::Offset(offset) = P::ADDED {
-                        sum = _mm256_add_epi32(sum, start(*x.starts.as_ptr().add(block), offset));
+                        sum = _mm256_add_epi32(sum, start::<P::Kind>(x, block * INT8_BLOCK + g * P::Kind::GROUP, offset));
                     }
-                    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(*to.scales.add(i), scale), acc);
+                    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(*to.scales.add(at), scale), acc);
                     if P::ADDED == Added::Minimum {
-                        acc = _mm256_fmadd_ps(*to.minima.add(i), _mm256_set1_ps(*x.offsets.as_ptr().add(block)), acc);
-                    }
-                } else {
-                    for (half, mut sum) in [low, high].into_iter().enumerate() {
-                        if let Added::Offset(offset) = P::ADDED {
-                            sum = _mm256_add_epi32(sum, start(*x.half_starts.as_ptr().add(2 * block + half), offset));
-                        }
-                        let scale = _mm256_mul_ps(*to.scales.add(2 * i + half), scale);
-                        acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
+                        acc = _mm256_fmadd_ps(*to.minima.add(at), _mm256_set1_ps(*x.offsets.as_ptr().add(block)), acc);
                     }
                 }
             }
@@ -350,14 +344,20 @@ unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows)
     }
 }
 
-/// What a group's sum is less by, in all lanes, whose codes are `offset` too large, if it is `start` less for codes that are 128 too large.
+/// What is added to a group's sum, in all lanes, whose codes are `offset` too large: [`Int8Rows`] has it for codes that are 128 too large. at: the group's
+/// first activation
 ///
 /// # Safety
-/// The CPU has AVX2.
+/// - The activations have the group.
+/// - The CPU has AVX2.
 #[inline(always)]
-unsafe fn start(start: i32, offset: usize) -> __m256i {
-    // SAFETY: no memory is touched; the features are the caller's.
-    unsafe { _mm256_sra_epi32(_mm256_set1_epi32(start), _mm_cvtsi32_si128((CODE_OFFSET.ilog2() - offset.ilog2()) as i32)) }
+unsafe fn start<K: Kind>(x: Int8Rows<'_>, at: usize, offset: usize) -> __m256i {
+    let starts = if K::GROUP == INT8_BLOCK { x.starts } else { x.half_starts };
+    // SAFETY: the caller's contract.
+    unsafe {
+        let start = _mm256_set1_epi32(*starts.as_ptr().add(at / K::GROUP));
+        _mm256_sra_epi32(start, _mm_cvtsi32_si128((CODE_OFFSET.ilog2() - offset.ilog2()) as i32))
+    }
 }
 
 /// Of the products of eight rows, added by twos to 16 bits, the sums of the first and of the second half of each row: a lane for each.
@@ -365,12 +365,12 @@ unsafe fn start(start: i32, offset: usize) -> __m256i {
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn halves_of_rows<C: Codes>(products: [__m256i; PANEL_ROWS]) -> [__m256i; 2] {
+unsafe fn halves_of_rows<K: Kind>(products: [__m256i; PANEL_ROWS]) -> [__m256i; 2] {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe {
         let (ones, mut v) = (_mm256_set1_epi16(1), products);
         // Four twos of products fit in 16 bits, or are widened before they are added.
-        let in_16_bits = C::DEPTH >= 4;
+        let in_16_bits = K::DEPTH >= 4;
         if !in_16_bits {
             for j in 0..PANEL_ROWS {
                 v[j] = _mm256_madd_epi16(v[j], ones);
@@ -393,10 +393,10 @@ unsafe fn halves_of_rows<C: Codes>(products: [__m256i; PANEL_ROWS]) -> [__m256i;
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn multiply<C: Codes>(codes: __m256i, x: __m256i) -> __m256i {
+unsafe fn multiply<K: Kind>(codes: __m256i, x: __m256i) -> __m256i {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe {
-        if C::SIGNED {
+        if K::SIGNED {
             _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
         } else {
             _mm256_maddubs_epi16(codes, x)
@@ -410,7 +410,7 @@ unsafe fn multiply<C: Codes>(codes: __m256i, x: __m256i) -> __m256i {
 /// - The panels hold the segment, and there are `NR` activation rows of `k` from `t` on.
 /// - The CPU has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile<C: Codes, const MR: usize, const NR: usize>(
+unsafe fn tile<K: Kind, const MR: usize, const NR: usize>(
     mut panels: [Part; MR],
     segment: Segment<'_>,
     acc: &mut [[__m256; MR]; NR],
@@ -420,12 +420,12 @@ unsafe fn tile<C: Codes, const MR: usize, const NR: usize>(
     unsafe {
         let ones = _mm256_set1_epi16(1);
         let (blocks, blocks_apart) = ((t * k + from) / INT8_BLOCK, k / INT8_BLOCK);
-        for g in 0..len / C::GROUP {
-            let q = x.q.as_ptr().add(t * k + from + g * C::GROUP);
+        for g in 0..len / K::GROUP {
+            let q = x.q.as_ptr().add(t * k + from + g * K::GROUP);
             let mut sums = [[_mm256_setzero_si256(); MR]; NR];
-            for first in (0..C::GROUP / 4).step_by(C::DEPTH) {
+            for first in (0..K::GROUP / 4).step_by(K::DEPTH) {
                 let mut short = [[_mm256_setzero_si256(); MR]; NR];
-                for d in first..first + C::DEPTH {
+                for d in first..first + K::DEPTH {
                     let mut codes = [_mm256_setzero_si256(); MR];
                     for a in 0..MR {
                         codes[a] = *panels[a].codes.add(d);
@@ -433,7 +433,7 @@ unsafe fn tile<C: Codes, const MR: usize, const NR: usize>(
                     for b in 0..NR {
                         let bytes = _mm256_set1_epi32(q.add(b * k + 4 * d).cast::<i32>().read_unaligned());
                         for a in 0..MR {
-                            short[b][a] = _mm256_add_epi16(short[b][a], multiply::<C>(codes[a], bytes));
+                            short[b][a] = _mm256_add_epi16(short[b][a], multiply::<K>(codes[a], bytes));
                         }
                     }
                 }
@@ -443,15 +443,10 @@ unsafe fn tile<C: Codes, const MR: usize, const NR: usize>(
                     }
                 }
             }
-            let block = blocks + g * C::GROUP / INT8_BLOCK;
+            let block = blocks + g * K::GROUP / INT8_BLOCK;
             if let Added::Offset(offset) = added {
                 for b in 0..NR {
-                    let begins = if C::GROUP == INT8_BLOCK {
-                        *x.starts.as_ptr().add(block + b * blocks_apart)
-                    } else {
-                        *x.half_starts.as_ptr().add(2 * (block + b * blocks_apart) + g % 2)
-                    };
-                    let begins = start(begins, offset);
+                    let begins = start::<K>(x, (t + b) * k + from + g * K::GROUP, offset);
                     for a in 0..MR {
                         sums[b][a] = _mm256_add_epi32(sums[b][a], begins);
                     }
@@ -473,37 +468,8 @@ unsafe fn tile<C: Codes, const MR: usize, const NR: usize>(
                 }
             }
             for panel in &mut panels {
-                *panel = panel.after::<C>(1);
+                *panel = panel.after::<K>(1);
             }
         }
-    }
-}
-
-/// `vpmaddubsw`, as its probe repeats it.
-pub(super) struct Maddubs;
-
-// SAFETY: no method touches memory; the intrinsics need AVX2, which the trait asks of the caller.
-unsafe impl Instruction for Maddubs {
-    type Acc = __m256i;
-    type Operand = __m256i;
-    const MACS: usize = 32;
-
-    #[inline(always)]
-    unsafe fn acc(i: u8) -> __m256i {
-        // SAFETY: the trait's contract.
-        unsafe { _mm256_set1_epi8(i as i8) }
-    }
-
-    #[inline(always)]
-    unsafe fn operand() -> __m256i {
-        // SAFETY: the trait's contract.
-        unsafe { _mm256_set1_epi8(3) }
-    }
-
-    /// The accumulator is a factor: a product of two operands alone would be taken out of the loop.
-    #[inline(always)]
-    unsafe fn mul_add(acc: __m256i, a: __m256i, _: __m256i) -> __m256i {
-        // SAFETY: the trait's contract.
-        unsafe { _mm256_maddubs_epi16(acc, a) }
     }
 }

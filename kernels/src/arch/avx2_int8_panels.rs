@@ -14,7 +14,7 @@
 
 use core::arch::x86_64::*;
 
-use super::x86_codes;
+use super::x86_codes::Codes;
 use super::x86_transposed::transposed;
 use crate::block::{Iq4Nl, NON_LINEAR, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 
@@ -34,7 +34,7 @@ pub(super) struct Scales {
 }
 
 /// How codes are stored in a panel, and so how they are multiplied.
-pub(super) trait Codes {
+pub(super) trait Kind {
     /// Weights that share a scale.
     const GROUP: usize;
     /// Whether codes have signs: then they have eight bits.
@@ -46,7 +46,7 @@ pub(super) trait Codes {
 /// Codes of 4 bits without signs: eight times two products of at most 15 · 127 fit in 16 bits.
 pub(super) struct FourBits;
 
-impl Codes for FourBits {
+impl Kind for FourBits {
     const GROUP: usize = 32;
     const SIGNED: bool = false;
     const DEPTH: usize = 8;
@@ -55,7 +55,7 @@ impl Codes for FourBits {
 /// Codes of 5 bits without signs: four times two products of at most 31 · 127.
 pub(super) struct FiveBits;
 
-impl Codes for FiveBits {
+impl Kind for FiveBits {
     const GROUP: usize = 32;
     const SIGNED: bool = false;
     const DEPTH: usize = 4;
@@ -64,7 +64,7 @@ impl Codes for FiveBits {
 /// Codes of 6 bits without signs, of which 16 share a scale: twice two products of at most 63 · 127.
 pub(super) struct SixBits;
 
-impl Codes for SixBits {
+impl Kind for SixBits {
     const GROUP: usize = 16;
     const SIGNED: bool = false;
     const DEPTH: usize = 2;
@@ -73,7 +73,7 @@ impl Codes for SixBits {
 /// Codes of 8 bits with signs: two products of at most 128 · 127.
 pub(super) struct SignedBytes;
 
-impl Codes for SignedBytes {
+impl Kind for SignedBytes {
     const GROUP: usize = 32;
     const SIGNED: bool = true;
     const DEPTH: usize = 1;
@@ -94,10 +94,10 @@ pub(super) enum Added {
 ///
 /// # Safety
 /// - `unpack` and `scales` need AVX2 and F16C.
-/// - They write all vectors of a block, and only codes that [`Codes`] allows.
-pub(super) unsafe trait Panel: x86_codes::Codes {
+/// - They write all vectors of a block, and only codes that [`Kind`] allows.
+pub(super) unsafe trait Panel: Codes {
     /// The codes of its panels.
-    type Codes: Codes;
+    type Kind: Kind;
     /// What their sums lack.
     const ADDED: Added;
     /// Unpacks the codes of a block of each row.
@@ -391,11 +391,11 @@ unsafe fn scales_of_sixteen(rows: &Rows<Q6K>, to: Scales) {
 
 /// Implements [`Panel`] for formats; the body is in an unsafe block, since AVX2 and F16C are the caller's.
 macro_rules! panels {
-    ($($block:ty: $codes:ty, $added:expr, $scales:ident, |$rows:ident, $to:ident| $unpack:block)*) => {$(
+    ($($block:ty: $kind:ty, $added:expr, $scales:ident, |$rows:ident, $to:ident| $unpack:block)*) => {$(
         // SAFETY: loads are of bytes that the format has, stores of what the contract allows; the intrinsics need what the trait asks of the
         // caller.
         unsafe impl Panel for $block {
-            type Codes = $codes;
+            type Kind = $kind;
             const ADDED: Added = $added;
 
             #[inline(always)]
@@ -410,6 +410,10 @@ macro_rules! panels {
                 unsafe { $scales(rows, to) }
             }
         }
+
+        const _: () = assert!(
+            <$kind>::GROUP == <$block as Codes>::GROUP && matches!($added, Added::Minimum) == <$block as Codes>::HAS_MINIMA
+        );
     )*};
 }
 

@@ -21,6 +21,7 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
+use super::x86_transposed::transposed;
 use crate::block::Element;
 use crate::generic::load_tail;
 use crate::generic::matmul_blocks::Packed;
@@ -91,13 +92,13 @@ pub(super) unsafe fn pack_tile(x: &[f32], k: usize, i: usize, to: &mut [f32]) {
         }
         let (to, plane) = (to.as_mut_ptr(), plane(k, LANES));
         for s in 0..k.div_ceil(LANES) {
-            let mut v = [_mm256_setzero_ps(); LANES];
+            let mut v = [_mm256_setzero_si256(); LANES];
             for r in 0..NR {
-                v[r] = load(rows[r], s, k);
+                v[r] = _mm256_castps_si256(load(rows[r], s, k));
             }
-            let v = transposed(v);
+            let v = transposed(&v);
             for l in 0..LANES {
-                _mm256_storeu_ps(to.add(l * plane + s * LANES), v[l]);
+                _mm256_storeu_ps(to.add(l * plane + s * LANES), _mm256_castsi256_ps(v[l]));
             }
         }
     }
@@ -197,13 +198,13 @@ unsafe fn widen<W: Element>(w: *const W, n: usize, k: usize, panel: &mut [f32]) 
                         _mm_prefetch::<_MM_HINT_T1>(rows[r].wrapping_add(LANES * k + s * LANES).cast());
                     }
                 }
-                let mut v = [_mm256_setzero_ps(); LANES];
+                let mut v = [_mm256_setzero_si256(); LANES];
                 for r in 0..LANES {
-                    v[r] = load(rows[r], s, k);
+                    v[r] = _mm256_castps_si256(load(rows[r], s, k));
                 }
-                let v = transposed(v);
+                let v = transposed(&v);
                 for l in 0..LANES {
-                    _mm256_storeu_ps(to.add(l * plane + s * PANEL_ROWS + half * LANES), v[l]);
+                    _mm256_storeu_ps(to.add(l * plane + s * PANEL_ROWS + half * LANES), _mm256_castsi256_ps(v[l]));
                 }
             }
         }
@@ -221,32 +222,6 @@ unsafe fn load<W: Element>(row: *const W, s: usize, k: usize) -> __m256 {
         let at = row.add(s * LANES);
         if (s + 1) * LANES <= k { W::load(at) } else { load_tail(at, k - s * LANES) }
     }
-}
-
-/// Lane `l` of vector `r` becomes lane `r` of vector `l`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn transposed(v: [__m256; LANES]) -> [__m256; LANES] {
-    let mut pairs = v;
-    for i in 0..LANES / 2 {
-        pairs[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
-        pairs[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
-    }
-    // Lanes 0 to 3 of the quad that begins at row 4q: q's first vector; each holds lane l of the lower half, l + 4 of the upper.
-    let mut quads = v;
-    for q in 0..2 {
-        let p = [pairs[4 * q], pairs[4 * q + 1], pairs[4 * q + 2], pairs[4 * q + 3]];
-        quads[4 * q] = _mm256_shuffle_ps::<0x44>(p[0], p[2]);
-        quads[4 * q + 1] = _mm256_shuffle_ps::<0xee>(p[0], p[2]);
-        quads[4 * q + 2] = _mm256_shuffle_ps::<0x44>(p[1], p[3]);
-        quads[4 * q + 3] = _mm256_shuffle_ps::<0xee>(p[1], p[3]);
-    }
-    let mut all = v;
-    for l in 0..4 {
-        all[l] = _mm256_permute2f128_ps::<0x20>(quads[l], quads[4 + l]);
-        all[4 + l] = _mm256_permute2f128_ps::<0x31>(quads[l], quads[4 + l]);
-    }
-    all
 }
 
 /// One of the eight sums of each output of a panel and a tile of `R` rows.

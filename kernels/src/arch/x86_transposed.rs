@@ -1,6 +1,6 @@
 //! Matrices of four bytes each, transposed in 256-bit registers: what the panels of AVX2 and of AVX-512 share.
 //!
-//! Not here: what is transposed (`avx2_int8_panels.rs`, `vnni_panels.rs`).
+//! Not here: what is transposed (`avx2_panels.rs`, `avx2_int8_panels.rs`, `vnni_panels.rs`).
 
 use core::arch::x86_64::*;
 
