@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use crate::arch::avx2_int8_panels::Panel;
 use crate::arch::{avx2_int8, avx2_panels};
 use crate::attention::{AttentionKernels, by_kv_dtype};
-use crate::block::{Block, Element, Iq4Nl, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
+use crate::block::{Block, Element, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
 use crate::convert;
 use crate::dispatch::{F32Tiles, Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
@@ -59,7 +59,11 @@ pub(crate) const KERNELS: Kernels = Kernels {
 .with_matmul_int8(DType::Iq4Nl, matmul_int8::<Iq4Nl>)
 .with_matmul_int8(DType::Q4K, matmul_int8::<Q4K>)
 .with_matmul_int8(DType::Q5K, matmul_int8::<Q5K>)
-.with_matmul_int8(DType::Q6K, matmul_int8::<Q6K>);
+.with_matmul_int8(DType::Q6K, matmul_int8::<Q6K>)
+.with_matmul_int8(DType::Q2K, matmul_int8::<Q2K>)
+.with_matmul_int8(DType::Q3K, matmul_int8::<Q3K>)
+.with_matmul_int8(DType::Iq4Xs, matmul_int8::<Iq4Xs>)
+.with_matmul_int8(DType::Mxfp4, matmul_int8::<Mxfp4>);
 
 /// What the machine can do with these vectors.
 pub(crate) const PROBES: Probes = Probes {

@@ -1,6 +1,6 @@
 //! Products of weights in blocks with int8 activations by AVX2: `vpmaddubsw`, 32 multiply-adds of bytes to 16 sums.
 //!
-//! Not here: how formats are unpacked (`avx2_int8_panels.rs`), the products of AVX-512 (`vnni.rs`).
+//! Not here: how formats are unpacked (`avx2_int8_panels.rs`, `avx2_int8_formats.rs`), the products of AVX-512 (`vnni.rs`).
 //!
 //! ```text
 //! for each one or two panels of eight weight rows, whose lanes are the rows:
@@ -334,7 +334,8 @@ unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows)
                     }
                     acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(*to.scales.add(at), scale), acc);
                     if P::ADDED == Added::Minimum {
-                        acc = _mm256_fmadd_ps(*to.minima.add(at), _mm256_set1_ps(*x.offsets.as_ptr().add(block)), acc);
+                        let offset = offset::<P::Kind>(x, block * INT8_BLOCK + g * P::Kind::GROUP);
+                        acc = _mm256_fmadd_ps(*to.minima.add(at), offset, acc);
                     }
                 }
             }
@@ -357,6 +358,23 @@ unsafe fn start<K: Kind>(x: Int8Rows<'_>, at: usize, offset: usize) -> __m256i {
     unsafe {
         let start = _mm256_set1_epi32(*starts.as_ptr().add(at / K::GROUP));
         _mm256_sra_epi32(start, _mm_cvtsi32_si128((CODE_OFFSET.ilog2() - offset.ilog2()) as i32))
+    }
+}
+
+/// What a group's minimum is multiplied by, in all lanes: the negated sum of its activations. at: the first of them
+///
+/// # Safety
+/// As [`start`].
+#[inline(always)]
+unsafe fn offset<K: Kind>(x: Int8Rows<'_>, at: usize) -> __m256 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if K::GROUP == INT8_BLOCK {
+            return _mm256_set1_ps(*x.offsets.as_ptr().add(at / INT8_BLOCK));
+        }
+        // Of half a block there is the sum of bytes; a power of two divides exactly.
+        let negated = *x.half_starts.as_ptr().add(at / K::GROUP) as f32 / CODE_OFFSET as f32;
+        _mm256_set1_ps(negated * *x.scales.as_ptr().add(at / INT8_BLOCK))
     }
 }
 
@@ -461,7 +479,7 @@ unsafe fn tile<K: Kind, const MR: usize, const NR: usize>(
             }
             if added == Added::Minimum {
                 for b in 0..NR {
-                    let offset = _mm256_set1_ps(*x.offsets.as_ptr().add(block + b * blocks_apart));
+                    let offset = offset::<K>(x, (t + b) * k + from + g * K::GROUP);
                     for a in 0..MR {
                         acc[b][a] = _mm256_fmadd_ps(*panels[a].scales.minima, offset, acc[b][a]);
                     }

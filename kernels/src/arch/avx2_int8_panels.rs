@@ -1,6 +1,6 @@
-//! How eight weight rows in blocks become a panel whose lanes are the rows, by AVX2.
+//! What a panel is whose lanes are eight weight rows in blocks, and how packed bytes are transposed and unpacked to one, by AVX2.
 //!
-//! Not here: products (`avx2_int8.rs`), what a format's numbers mean (`block/`).
+//! Not here: each format (`avx2_int8_formats.rs`), products (`avx2_int8.rs`).
 //!
 //! ```text
 //! of a block of each of the eight rows:
@@ -16,7 +16,6 @@ use core::arch::x86_64::*;
 
 use super::x86_codes::Codes;
 use super::x86_transposed::transposed;
-use crate::block::{Iq4Nl, NON_LINEAR, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 
 /// Rows of a panel: lanes of a vector.
 pub(super) const PANEL_ROWS: usize = 8;
@@ -41,6 +40,15 @@ pub(super) trait Kind {
     const SIGNED: bool;
     /// The products of twos of a code and an activation that are summed in 16 bits: two for each `vpmaddubsw`.
     const DEPTH: usize;
+}
+
+/// Codes of up to 3 bits without signs, of which 16 share a scale: four times two products of at most 7 · 127 fit in 16 bits.
+pub(super) struct ThreeBits;
+
+impl Kind for ThreeBits {
+    const GROUP: usize = 16;
+    const SIGNED: bool = false;
+    const DEPTH: usize = 4;
 }
 
 /// Codes of 4 bits without signs: eight times two products of at most 15 · 127 fit in 16 bits.
@@ -118,7 +126,7 @@ pub(super) unsafe trait Panel: Codes {
 /// - The blocks have these bytes and are readable.
 /// - The CPU has AVX2.
 #[inline(always)]
-unsafe fn columns_16<B>(rows: &Rows<B>, at: usize) -> [__m256i; 4] {
+pub(super) unsafe fn columns_16<B>(rows: &Rows<B>, at: usize) -> [__m256i; 4] {
     // SAFETY: the caller's contract.
     unsafe {
         let mut v = [_mm256_setzero_si256(); 4];
@@ -143,7 +151,7 @@ unsafe fn columns_16<B>(rows: &Rows<B>, at: usize) -> [__m256i; 4] {
 /// # Safety
 /// As [`columns_16`].
 #[inline(always)]
-unsafe fn columns_32<B>(rows: &Rows<B>, at: usize) -> [__m256i; 8] {
+pub(super) unsafe fn columns_32<B>(rows: &Rows<B>, at: usize) -> [__m256i; 8] {
     // SAFETY: the caller's contract.
     unsafe {
         let mut v = [_mm256_setzero_si256(); 8];
@@ -160,7 +168,7 @@ unsafe fn columns_32<B>(rows: &Rows<B>, at: usize) -> [__m256i; 8] {
 /// - The blocks have these bytes and are readable.
 /// - The CPU has AVX2 and F16C.
 #[inline(always)]
-unsafe fn f16s<B>(rows: &Rows<B>, at: usize) -> __m256 {
+pub(super) unsafe fn f16s<B>(rows: &Rows<B>, at: usize) -> __m256 {
     // SAFETY: the caller's contract.
     unsafe {
         let mut h = [0; 8];
@@ -177,7 +185,7 @@ unsafe fn f16s<B>(rows: &Rows<B>, at: usize) -> __m256 {
 /// - The blocks have these bytes and are readable.
 /// - The CPU has AVX2.
 #[inline(always)]
-unsafe fn words<B>(rows: &Rows<B>, at: usize) -> __m256i {
+pub(super) unsafe fn words<B>(rows: &Rows<B>, at: usize) -> __m256i {
     // SAFETY: the caller's contract.
     unsafe {
         let mut w = [0; 8];
@@ -193,26 +201,31 @@ unsafe fn words<B>(rows: &Rows<B>, at: usize) -> __m256i {
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn field<const SHIFT: i32>(bytes: __m256i, mask: i8) -> __m256i {
+pub(super) unsafe fn field<const SHIFT: i32>(bytes: __m256i, mask: i8) -> __m256i {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe { _mm256_and_si256(_mm256_srli_epi32::<SHIFT>(bytes), _mm256_set1_epi8(mask)) }
 }
 
-/// Codes whose lower four bits are those of `low` from `LOW` on, and whose upper are those of `high` from `HIGH` on, as many as `mask` has.
+/// Codes whose lower `BITS` bits are those of `low` from `LOW` on, and whose upper are those of `high` from `HIGH` on, as many as `mask` has.
 ///
 /// # Safety
 /// - Eight vectors can be written at `to`.
 /// - The CPU has AVX2.
 #[inline(always)]
-unsafe fn join<const LOW: i32, const HIGH: i32>(low: &[__m256i; 8], high: &[__m256i; 8], mask: i8, to: *mut __m256i) {
+pub(super) unsafe fn join<const BITS: i32, const LOW: i32, const HIGH: i32>(
+    low: &[__m256i; 8],
+    high: &[__m256i; 8],
+    mask: i8,
+    to: *mut __m256i,
+) {
     // SAFETY: the caller's contract.
     unsafe {
         for d in 0..8 {
             // Constants: one of the two moves nothing.
-            let high = _mm256_sll_epi32(high[d], _mm_cvtsi32_si128(i32::max(0, 4 - HIGH)));
-            let high = _mm256_srl_epi32(high, _mm_cvtsi32_si128(i32::max(0, HIGH - 4)));
-            let high = _mm256_and_si256(high, _mm256_set1_epi8(mask << 4));
-            *to.add(d) = _mm256_or_si256(field::<LOW>(low[d], 15), high);
+            let high = _mm256_sll_epi32(high[d], _mm_cvtsi32_si128(i32::max(0, BITS - HIGH)));
+            let high = _mm256_srl_epi32(high, _mm_cvtsi32_si128(i32::max(0, HIGH - BITS)));
+            let high = _mm256_and_si256(high, _mm256_set1_epi8(mask << BITS));
+            *to.add(d) = _mm256_or_si256(field::<LOW>(low[d], (1 << BITS) - 1), high);
         }
     }
 }
@@ -222,7 +235,7 @@ unsafe fn join<const LOW: i32, const HIGH: i32>(low: &[__m256i; 8], high: &[__m2
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn halves(bytes: [__m256i; 4]) -> [__m256i; 8] {
+pub(super) unsafe fn halves(bytes: [__m256i; 4]) -> [__m256i; 8] {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe {
         let mut codes = [_mm256_setzero_si256(); 8];
@@ -239,7 +252,7 @@ unsafe fn halves(bytes: [__m256i; 4]) -> [__m256i; 8] {
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn fifths(bits: __m256i) -> [__m256i; 8] {
+pub(super) unsafe fn fifths(bits: __m256i) -> [__m256i; 8] {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe {
         let parts = [field::<0>(bits, 15), field::<4>(bits, 15)];
@@ -256,12 +269,28 @@ unsafe fn fifths(bits: __m256i) -> [__m256i; 8] {
     }
 }
 
+/// The numbers of a table that codes stand for.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+pub(super) unsafe fn values(table: &[i8; 16], mut codes: [__m256i; 8]) -> [__m256i; 8] {
+    // SAFETY: the load is of the array; the features are the caller's.
+    unsafe {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+        for d in 0..8 {
+            codes[d] = _mm256_shuffle_epi8(table, codes[d]);
+        }
+        codes
+    }
+}
+
 /// Writes eight vectors of codes.
 ///
 /// # Safety
 /// There is room for them.
 #[inline(always)]
-unsafe fn write(codes: [__m256i; 8], to: *mut __m256i) {
+pub(super) unsafe fn write(codes: [__m256i; 8], to: *mut __m256i) {
     // SAFETY: the caller's contract.
     unsafe {
         for d in 0..8 {
@@ -276,7 +305,7 @@ unsafe fn write(codes: [__m256i; 8], to: *mut __m256i) {
 /// - There is room for eight vectors.
 /// - The CPU has AVX2.
 #[inline(always)]
-unsafe fn write_with_fifths(codes: [__m256i; 8], fifths: [__m256i; 8], to: *mut __m256i) {
+pub(super) unsafe fn write_with_fifths(codes: [__m256i; 8], fifths: [__m256i; 8], to: *mut __m256i) {
     // SAFETY: the caller's contract.
     unsafe {
         for d in 0..8 {
@@ -290,7 +319,7 @@ unsafe fn write_with_fifths(codes: [__m256i; 8], fifths: [__m256i; 8], to: *mut 
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn numbers(bytes: __m256i) -> [__m256; 4] {
+pub(super) unsafe fn numbers(bytes: __m256i) -> [__m256; 4] {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe {
         let byte = _mm256_set1_epi32(0xff);
@@ -308,7 +337,7 @@ unsafe fn numbers(bytes: __m256i) -> [__m256; 4] {
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn signed_numbers(bytes: __m256i) -> [__m256; 4] {
+pub(super) unsafe fn signed_numbers(bytes: __m256i) -> [__m256; 4] {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe {
         // A byte at the top of its lane keeps its sign on the way down.
@@ -318,167 +347,5 @@ unsafe fn signed_numbers(bytes: __m256i) -> [__m256; 4] {
             _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_slli_epi32::<8>(bytes))),
             _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(bytes)),
         ]
-    }
-}
-
-/// Scales, and minima negated: f16s that are added.
-///
-/// # Safety
-/// - The contract of [`Panel::scales`]; the format begins with its scale, and its minimum, if it has one.
-/// - The CPU has AVX2 and F16C.
-#[inline(always)]
-unsafe fn plain_scales<P: Panel>(rows: &Rows<P>, to: Scales) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        *to.scales = f16s(rows, 0);
-        if P::ADDED == Added::Minimum {
-            *to.minima = _mm256_sub_ps(_mm256_setzero_ps(), f16s(rows, 2));
-        }
-    }
-}
-
-/// The scales and minima of Q4_K and Q5_K, which begin with two f16 and the 12 bytes of 8 scales and minima: what `block/parts.rs` does, of
-/// all rows at once.
-///
-/// # Safety
-/// - The contract of [`Panel::scales`].
-/// - The CPU has AVX2 and F16C.
-#[inline(always)]
-unsafe fn scales_in_two_levels<P: Panel>(rows: &Rows<P>, to: Scales) {
-    // SAFETY: the caller's contract; the format has 8 groups.
-    unsafe {
-        let [d, first, second, third] = columns_16(rows, 0);
-        let d = _mm256_packus_epi32(_mm256_and_si256(d, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(d));
-        let d = _mm256_permute4x64_epi64::<0b11_01_10_00>(d);
-        let (d, dmin) = (_mm256_cvtph_ps(_mm256_castsi256_si128(d)), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(d)));
-        let upper_two = _mm256_set1_epi8(0x30);
-        let scales = [
-            field::<0>(first, 0x3f),
-            _mm256_or_si256(field::<0>(third, 15), _mm256_and_si256(_mm256_srli_epi32::<2>(first), upper_two)),
-        ];
-        let minima = [
-            field::<0>(second, 0x3f),
-            _mm256_or_si256(field::<4>(third, 15), _mm256_and_si256(_mm256_srli_epi32::<2>(second), upper_two)),
-        ];
-        for i in 0..2 {
-            let (scales, minima) = (numbers(scales[i]), numbers(minima[i]));
-            for j in 0..4 {
-                *to.scales.add(4 * i + j) = _mm256_mul_ps(scales[j], d);
-                *to.minima.add(4 * i + j) = _mm256_mul_ps(minima[j], dmin);
-            }
-        }
-    }
-}
-
-/// The scales of Q6_K, bytes with signs, and their scale.
-///
-/// # Safety
-/// - The contract of [`Panel::scales`].
-/// - The CPU has AVX2 and F16C.
-#[inline(always)]
-unsafe fn scales_of_sixteen(rows: &Rows<Q6K>, to: Scales) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let (scales, d) = (columns_16(rows, 192), f16s(rows, 208));
-        for i in 0..4 {
-            let scales = signed_numbers(scales[i]);
-            for j in 0..4 {
-                *to.scales.add(4 * i + j) = _mm256_mul_ps(scales[j], d);
-            }
-        }
-    }
-}
-
-/// Implements [`Panel`] for formats; the body is in an unsafe block, since AVX2 and F16C are the caller's.
-macro_rules! panels {
-    ($($block:ty: $kind:ty, $added:expr, $scales:ident, |$rows:ident, $to:ident| $unpack:block)*) => {$(
-        // SAFETY: loads are of bytes that the format has, stores of what the contract allows; the intrinsics need what the trait asks of the
-        // caller.
-        unsafe impl Panel for $block {
-            type Kind = $kind;
-            const ADDED: Added = $added;
-
-            #[inline(always)]
-            unsafe fn unpack($rows: &Rows<Self>, $to: *mut __m256i) {
-                // SAFETY: the trait's contract.
-                unsafe { $unpack }
-            }
-
-            #[inline(always)]
-            unsafe fn scales(rows: &Rows<Self>, to: Scales) {
-                // SAFETY: the trait's contract.
-                unsafe { $scales(rows, to) }
-            }
-        }
-
-        const _: () = assert!(
-            <$kind>::GROUP == <$block as Codes>::GROUP && matches!($added, Added::Minimum) == <$block as Codes>::HAS_MINIMA
-        );
-    )*};
-}
-
-panels! {
-    Q8_0: SignedBytes, Added::Nothing, plain_scales, |rows, to| {
-        write(columns_32(rows, 2), to);
-    }
-    Q4_0: FourBits, Added::Offset(8), plain_scales, |rows, to| {
-        write(halves(columns_16(rows, 2)), to);
-    }
-    Q4_1: FourBits, Added::Minimum, plain_scales, |rows, to| {
-        write(halves(columns_16(rows, 4)), to);
-    }
-    Q5_0: FiveBits, Added::Offset(16), plain_scales, |rows, to| {
-        write_with_fifths(halves(columns_16(rows, 6)), fifths(words(rows, 2)), to);
-    }
-    Q5_1: FiveBits, Added::Minimum, plain_scales, |rows, to| {
-        write_with_fifths(halves(columns_16(rows, 8)), fifths(words(rows, 4)), to);
-    }
-    Iq4Nl: SignedBytes, Added::Nothing, plain_scales, |rows, to| {
-        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(NON_LINEAR.as_ptr().cast()));
-        let mut codes = halves(columns_16(rows, 2));
-        for d in 0..8 {
-            codes[d] = _mm256_shuffle_epi8(table, codes[d]);
-        }
-        write(codes, to);
-    }
-    // Of each 64 weights, the first 32 have the low halves of 32 bytes, the others the high halves.
-    Q4K: FourBits, Added::Minimum, scales_in_two_levels, |rows, to| {
-        for i in 0..4 {
-            let columns = columns_32(rows, 16 + 32 * i);
-            for d in 0..8 {
-                *to.add(16 * i + d) = field::<0>(columns[d], 15);
-                *to.add(16 * i + 8 + d) = field::<4>(columns[d], 15);
-            }
-        }
-    }
-    // The same, with bit i of each of 32 bytes as the fifth of the i-th 32 weights.
-    Q5K: FiveBits, Added::Minimum, scales_in_two_levels, |rows, to| {
-        let high = columns_32(rows, 16);
-        let low = columns_32(rows, 48);
-        join::<0, 0>(&low, &high, 1, to);
-        join::<4, 1>(&low, &high, 1, to.add(8));
-        let low = columns_32(rows, 80);
-        join::<0, 2>(&low, &high, 1, to.add(16));
-        join::<4, 3>(&low, &high, 1, to.add(24));
-        let low = columns_32(rows, 112);
-        join::<0, 4>(&low, &high, 1, to.add(32));
-        join::<4, 5>(&low, &high, 1, to.add(40));
-        let low = columns_32(rows, 144);
-        join::<0, 6>(&low, &high, 1, to.add(48));
-        join::<4, 7>(&low, &high, 1, to.add(56));
-    }
-    // Of each 128 weights, the first 64 have their low bits in the low halves of 64 bytes, the others in the high halves; the upper bits of the
-    // i-th 32 weights are bits 2i and 2i + 1 of 32 bytes.
-    Q6K: SixBits, Added::Offset(32), scales_of_sixteen, |rows, to| {
-        for i in 0..2 {
-            let high = columns_32(rows, 128 + 32 * i);
-            let to = to.add(32 * i);
-            let low = columns_32(rows, 64 * i);
-            join::<0, 0>(&low, &high, 3, to);
-            join::<4, 4>(&low, &high, 3, to.add(16));
-            let low = columns_32(rows, 64 * i + 32);
-            join::<0, 2>(&low, &high, 3, to.add(8));
-            join::<4, 6>(&low, &high, 3, to.add(24));
-        }
     }
 }

@@ -10,6 +10,8 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_int8;
 #[cfg(target_arch = "x86_64")]
+mod avx2_int8_formats;
+#[cfg(target_arch = "x86_64")]
 mod avx2_int8_panels;
 #[cfg(target_arch = "x86_64")]
 mod avx2_panels;

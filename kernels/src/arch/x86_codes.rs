@@ -1,10 +1,10 @@
 //! How the codes of each block format are unpacked to bytes by 256-bit vectors, row by row: what products of AVX2 and AVX-512 share.
 //!
-//! Not here: scales (`vnni_scales.rs`), products (`avx2_int8.rs`, `vnni.rs`), codes of eight rows at once (`avx2_int8_panels.rs`).
+//! Not here: scales (`vnni_scales.rs`), products (`avx2_int8.rs`, `vnni.rs`), codes of eight rows at once (`avx2_int8_formats.rs`).
 
 use core::arch::x86_64::*;
 
-use crate::block::{Block, Iq4Nl, NON_LINEAR, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use crate::block::{Block, DOUBLED, Iq4Nl, Iq4Xs, Mxfp4, NON_LINEAR, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 
 /// A format whose weights are `scale · code`, or `scale · code - minimum`, of signed bytes.
 ///
@@ -69,6 +69,16 @@ unsafe fn field(bytes: __m256i, shift: usize, mask: i8) -> __m256i {
     unsafe { _mm256_and_si256(_mm256_srl_epi16(bytes, _mm_cvtsi32_si128(shift as i32)), _mm256_set1_epi8(mask)) }
 }
 
+/// The numbers of a table that codes of four bits stand for: the low halves of 16 bytes, then the high halves.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn values(table: &[i8; 16], packed: &[u8; 16]) -> __m256i {
+    // SAFETY: the load is of the array; the features are the caller's.
+    unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())), nibbles(packed)) }
+}
+
 /// Implements [`Codes`] for formats; the body is in an unsafe block, since AVX2 is the caller's.
 macro_rules! codes {
     ($($block:ty, group $group:literal, minima $minima:literal, |$self:ident, $i:ident| $codes:expr;)*) => {$(
@@ -98,9 +108,15 @@ codes! {
         let (_, high, low) = self.parts();
         _mm256_or_si256(nibbles(low), fifths(high))
     };
-    Iq4Nl, group 32, minima false, |self, _i| {
-        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(NON_LINEAR.as_ptr().cast()));
-        _mm256_shuffle_epi8(table, nibbles(self.parts().1))
+    Iq4Nl, group 32, minima false, |self, _i| values(&NON_LINEAR, self.parts().1);
+    Iq4Xs, group 32, minima false, |self, i| values(&NON_LINEAR, &self.codes()[i]);
+    Mxfp4, group 32, minima false, |self, _i| values(&DOUBLED, self.codes());
+    // Of each 128 weights, the i-th 32 are bits 2i and 2i + 1 of 32 bytes.
+    Q2K, group 16, minima true, |self, i| field(load(&self.codes()[i / 4 * 32..]), i % 4 * 2, 3);
+    Q3K, group 16, minima false, |self, i| {
+        let third = _mm256_slli_epi16::<2>(field(load(self.thirds()), i, 1));
+        let codes = _mm256_or_si256(field(load(&self.codes()[i / 4 * 32..]), i % 4 * 2, 3), third);
+        _mm256_sub_epi8(codes, _mm256_set1_epi8(4))
     };
     Q4K, group 32, minima true, |self, i| field(load(&self.parts().2[i / 2 * 32..]), i % 2 * 4, 15);
     Q5K, group 32, minima true, |self, i| {

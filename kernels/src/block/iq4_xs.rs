@@ -18,6 +18,15 @@ pub struct Iq4Xs {
 
 const _: () = assert!(size_of::<Iq4Xs>() == 136 && align_of::<Iq4Xs>() == 1);
 
+impl Iq4Xs {
+    /// The codes as they lie, 16 bytes for each 32 weights.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn codes(&self) -> &[[u8; 16]] {
+        self.qs.as_chunks().0
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Iq4Xs {
     const DTYPE: DType = DType::Iq4Xs;

@@ -23,6 +23,8 @@ mod search;
 
 pub use iq4_nl::Iq4Nl;
 pub use iq4_xs::Iq4Xs;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use mxfp4::DOUBLED;
 pub use mxfp4::Mxfp4;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use parts::NON_LINEAR;

@@ -5,7 +5,7 @@ use super::Block;
 use crate::dtype::DType;
 
 /// The values of the codes, twice: 1 sign, 2 exponent, 1 fraction bits.
-const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(crate) const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// 17 bytes: the exponent; then weights 0..16 in the low halves of 16 bytes and 16..32 in the high halves.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,15 @@ pub struct Mxfp4 {
 }
 
 const _: () = assert!(size_of::<Mxfp4>() == 17 && align_of::<Mxfp4>() == 1);
+
+impl Mxfp4 {
+    /// The codes as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn codes(&self) -> &[u8; 16] {
+        &self.qs
+    }
+}
 
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Mxfp4 {

@@ -18,6 +18,15 @@ pub struct Q2K {
 
 const _: () = assert!(size_of::<Q2K>() == 84 && align_of::<Q2K>() == 1);
 
+impl Q2K {
+    /// The codes as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn codes(&self) -> &[u8; 64] {
+        &self.qs
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Q2K {
     const DTYPE: DType = DType::Q2K;

@@ -18,6 +18,22 @@ pub struct Q3K {
 
 const _: () = assert!(size_of::<Q3K>() == 110 && align_of::<Q3K>() == 1);
 
+impl Q3K {
+    /// The low two bits of the codes as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn codes(&self) -> &[u8; 64] {
+        &self.qs
+    }
+
+    /// Their third bits as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn thirds(&self) -> &[u8; 32] {
+        &self.hmask
+    }
+}
+
 // SAFETY: plain bytes, of which every pattern is valid.
 unsafe impl Block for Q3K {
     const DTYPE: DType = DType::Q3K;

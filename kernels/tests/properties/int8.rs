@@ -149,13 +149,23 @@ struct Weights {
     sizes: Vec<f32>,
 }
 
-/// Formats with a scale in bytes 0..2 and a minimum, or the scale of minima, in bytes 2..4.
-const WITH_MINIMA: [DType; 4] = [DType::Q4_1, DType::Q5_1, DType::Q4K, DType::Q5K];
+/// Where a block has its scale, or the scale of its scales, and where its minimum, or the scale of its minima, if it has any.
+fn scale_and_minimum(dtype: DType) -> (Range<usize>, Option<Range<usize>>) {
+    match dtype {
+        DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K => (0..2, Some(2..4)),
+        DType::Q2K => (80..82, Some(82..84)),
+        DType::Q3K => (108..110, None),
+        DType::Q6K => (208..210, None),
+        DType::Mxfp4 => (0..1, None),
+        _ => (0..2, None),
+    }
+}
 
-/// Weights of every bit pattern with finite values, now and then the same code everywhere, and a scale that is zero or subnormal.
+/// Weights of every bit pattern with values that are finite, and stay so in sums, now and then the same code everywhere, and a scale that is zero
+/// or subnormal.
 fn weights(dtype: DType, n: usize, seeded: &mut Seeded) -> Weights {
     let mut w = Weights { bytes: Vec::new(), values: Vec::new(), sizes: Vec::new() };
-    let header = if WITH_MINIMA.contains(&dtype) { 4 } else { 2 };
+    let (scale, minimum) = scale_and_minimum(dtype);
     let of = |block: &[u8]| {
         let mut decoded = vec![0.0; dtype.block_len()];
         decode(dtype, block, &mut decoded);
@@ -164,21 +174,28 @@ fn weights(dtype: DType, n: usize, seeded: &mut Seeded) -> Weights {
     while w.values.len() < n {
         let mut block: Vec<u8> = (0..dtype.block_bytes()).map(|_| seeded.bits() as u8).collect();
         match seeded.below(6) {
-            0 => block[header..].fill([0x80, 0x7f, 0x00, 0xff][seeded.below(4)]),
-            1 => block[1] = 0,
+            0 => {
+                let header = [Some(scale.clone()), minimum.clone()].map(|at| at.map(|at| block[at].to_vec()));
+                block.fill([0x80, 0x7f, 0x00, 0xff][seeded.below(4)]);
+                for (at, bytes) in [Some(scale.clone()), minimum.clone()].into_iter().zip(header) {
+                    at.zip(bytes).into_iter().for_each(|(at, bytes)| block[at].copy_from_slice(&bytes));
+                }
+            }
+            1 => block[scale.end - 1] = 0,
             _ => {}
         }
         let decoded = of(&block);
-        if decoded.iter().all(|x| x.is_finite()) {
-            let (mut without_minimum, mut minimum) = (block.clone(), block.clone());
-            if header == 4 {
-                without_minimum[2..4].fill(0);
-                minimum[..2].fill(0);
-            } else {
-                minimum.fill(0);
-            }
-            let minimum = if header == 4 { of(&minimum) } else { vec![0.0; dtype.block_len()] };
-            w.sizes.extend(of(&without_minimum).iter().zip(&minimum).map(|(a, b)| a.abs() + b.abs()));
+        if decoded.iter().all(|x| x.abs() < 1e30) {
+            let (mut without_minimum, mut only_minimum) = (block.clone(), block.clone());
+            only_minimum[scale.clone()].fill(0);
+            let minima = match &minimum {
+                Some(at) => {
+                    without_minimum[at.clone()].fill(0);
+                    of(&only_minimum)
+                }
+                None => vec![0.0; dtype.block_len()],
+            };
+            w.sizes.extend(of(&without_minimum).iter().zip(&minima).map(|(a, b)| a.abs() + b.abs()));
             w.bytes.extend_from_slice(&block);
             w.values.extend_from_slice(&decoded);
         }
