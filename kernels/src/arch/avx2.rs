@@ -10,15 +10,16 @@ use half::{bf16, f16};
 use crate::arch::avx2_int8_panels::Panel;
 use crate::arch::{avx2_int8, avx2_panels};
 use crate::attention::{AttentionKernels, by_kv_dtype};
-use crate::block::{Block, Element, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
+use crate::block::{Element, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Quantized, cast};
 use crate::convert;
 use crate::dispatch::{F32Tiles, Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{self as attempts, Candidates, Outcome};
 use crate::generic::attention::{Chunk, Rows, Stored, Sums};
+use crate::generic::decode::decode_blocks;
 use crate::generic::int8::{Int8Rows, Int8RowsMut};
 use crate::generic::matmul::Widen;
-use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
+use crate::generic::matmul_blocks::{Packed, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, int8, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::kv::{KvDType, KvLayout};
@@ -239,7 +240,7 @@ unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>,
     unsafe { product::matmul::<Widen<__m256, W>, 3, 4>(w, x, k, out, scratch) }
 }
 
-unsafe fn matmul_f32_blocks<B: Block>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
+unsafe fn matmul_f32_blocks<B: Quantized>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = Packed { bytes: w, row_bytes: k / B::LEN * size_of::<B>(), decode: decode::<B> };
     // SAFETY: dispatch checked the shapes; the caller has the features.
     unsafe { matmul_packed(w, x, k, out, scratch) }
@@ -257,7 +258,7 @@ unsafe fn matmul_f32_tiles<W: Element>(w: &[u8], x: &[f32], tiles: &[f32], k: us
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn matmul_f32_tiles_blocks<B: Block>(
+unsafe fn matmul_f32_tiles_blocks<B: Quantized>(
     w: &[u8],
     x: &[f32],
     tiles: &[f32],
@@ -281,8 +282,9 @@ unsafe fn matmul_packed(w: Packed<'_>, x: &[f32], k: usize, out: MatMut<'_>, scr
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn decode<B: Block>(bytes: &[u8], out: &mut [f32]) {
-    decode_blocks::<B>(bytes, out);
+unsafe fn decode<B: Quantized>(bytes: &[u8], out: &mut [f32]) {
+    // SAFETY: this function has the features.
+    unsafe { decode_blocks::<__m256, B>(bytes, out) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

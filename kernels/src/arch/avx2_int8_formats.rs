@@ -5,8 +5,7 @@
 use core::arch::x86_64::*;
 
 use super::avx2_int8_panels::*;
-use super::x86_codes::Codes;
-use crate::block::{DOUBLED, Iq4Nl, Iq4Xs, Mxfp4, NON_LINEAR, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use crate::block::{DOUBLED, Iq4Nl, Iq4Xs, Mxfp4, NON_LINEAR, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Quantized};
 
 /// Scales, and minima negated: f16s that are added.
 ///
@@ -190,7 +189,7 @@ macro_rules! panels {
         }
 
         const _: () = assert!(
-            <$kind>::GROUP == <$block as Codes>::GROUP && matches!($added, Added::Minimum) == <$block as Codes>::HAS_MINIMA
+            <$kind>::GROUP == <$block as Quantized>::GROUP && matches!($added, Added::Minimum) == <$block as Quantized>::HAS_MINIMA
         );
     )*};
 }

@@ -9,13 +9,14 @@ use half::{bf16, f16};
 
 use crate::arch::avx2;
 use crate::attention::{AttentionKernels, by_kv_dtype};
-use crate::block::{Block, Element, cast};
+use crate::block::{Element, Quantized, cast};
 use crate::convert;
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attention::{Chunk, Rows, Stored, Sums};
+use crate::generic::decode::decode_blocks;
 use crate::generic::matmul::Widen;
-use crate::generic::matmul_blocks::{Packed, decode_blocks, matmul_blocks};
+use crate::generic::matmul_blocks::{Packed, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
 use crate::generic::{attention, elementwise, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::kv::{KvDType, KvLayout};
@@ -262,7 +263,7 @@ unsafe fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>,
     unsafe { product::matmul::<Widen<__m512, W>, 4, 6>(w, x, k, out, scratch) }
 }
 
-unsafe fn matmul_f32_blocks<B: Block>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
+unsafe fn matmul_f32_blocks<B: Quantized>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = Packed { bytes: w, row_bytes: k / B::LEN * size_of::<B>(), decode: decode::<B> };
     // SAFETY: dispatch checked the shapes; the caller has the features.
     unsafe { matmul_packed(w, x, k, out, scratch) }
@@ -275,8 +276,9 @@ unsafe fn matmul_packed(w: Packed<'_>, x: &[f32], k: usize, out: MatMut<'_>, scr
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn decode<B: Block>(bytes: &[u8], out: &mut [f32]) {
-    decode_blocks::<B>(bytes, out);
+unsafe fn decode<B: Quantized>(bytes: &[u8], out: &mut [f32]) {
+    // SAFETY: this function has the features.
+    unsafe { decode_blocks::<__m512, B>(bytes, out) }
 }
 
 #[target_feature(enable = "avx512f")]

@@ -4,17 +4,13 @@
 
 use core::arch::x86_64::*;
 
-use crate::block::{Block, DOUBLED, Iq4Nl, Iq4Xs, Mxfp4, NON_LINEAR, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use crate::block::{DOUBLED, Iq4Nl, Iq4Xs, Mxfp4, NON_LINEAR, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Quantized};
 
-/// A format whose weights are `scale · code`, or `scale · code - minimum`, of signed bytes.
+/// A format whose codes are unpacked by vectors, to the bytes of [`Quantized::write_codes`].
 ///
 /// # Safety
 /// `codes` needs AVX2.
-pub(super) unsafe trait Codes: Block {
-    /// Weights that share a scale: 32, or 16.
-    const GROUP: usize;
-    /// Whether there are minima; codes are not negative then.
-    const HAS_MINIMA: bool;
+pub(super) unsafe trait Codes: Quantized {
     /// The `i`-th 32 codes of the block, in order. `i < LEN / 32`
     #[allow(clippy::missing_safety_doc, reason = "the contract stands on the trait")]
     unsafe fn codes(&self, i: usize) -> __m256i;
@@ -81,12 +77,9 @@ unsafe fn values(table: &[i8; 16], packed: &[u8; 16]) -> __m256i {
 
 /// Implements [`Codes`] for formats; the body is in an unsafe block, since AVX2 is the caller's.
 macro_rules! codes {
-    ($($block:ty, group $group:literal, minima $minima:literal, |$self:ident, $i:ident| $codes:expr;)*) => {$(
+    ($($block:ty, |$self:ident, $i:ident| $codes:expr;)*) => {$(
         // SAFETY: loads are of the block's own arrays; the intrinsics need AVX2, which the trait asks of the caller.
         unsafe impl Codes for $block {
-            const GROUP: usize = $group;
-            const HAS_MINIMA: bool = $minima;
-
             #[inline(always)]
             unsafe fn codes(&$self, $i: usize) -> __m256i {
                 // SAFETY: the trait's contract.
@@ -97,34 +90,34 @@ macro_rules! codes {
 }
 
 codes! {
-    Q8_0, group 32, minima false, |self, _i| _mm256_loadu_si256(self.parts().1.as_ptr().cast());
-    Q4_0, group 32, minima false, |self, _i| _mm256_sub_epi8(nibbles(self.parts().1), _mm256_set1_epi8(8));
-    Q4_1, group 32, minima true, |self, _i| nibbles(self.parts().1);
-    Q5_0, group 32, minima false, |self, _i| {
+    Q8_0, |self, _i| _mm256_loadu_si256(self.parts().1.as_ptr().cast());
+    Q4_0, |self, _i| _mm256_sub_epi8(nibbles(self.parts().1), _mm256_set1_epi8(8));
+    Q4_1, |self, _i| nibbles(self.parts().1);
+    Q5_0, |self, _i| {
         let (_, high, low) = self.parts();
         _mm256_sub_epi8(_mm256_or_si256(nibbles(low), fifths(high)), _mm256_set1_epi8(16))
     };
-    Q5_1, group 32, minima true, |self, _i| {
+    Q5_1, |self, _i| {
         let (_, high, low) = self.parts();
         _mm256_or_si256(nibbles(low), fifths(high))
     };
-    Iq4Nl, group 32, minima false, |self, _i| values(&NON_LINEAR, self.parts().1);
-    Iq4Xs, group 32, minima false, |self, i| values(&NON_LINEAR, &self.codes()[i]);
-    Mxfp4, group 32, minima false, |self, _i| values(&DOUBLED, self.codes());
+    Iq4Nl, |self, _i| values(&NON_LINEAR, self.parts().1);
+    Iq4Xs, |self, i| values(&NON_LINEAR, &self.codes()[i]);
+    Mxfp4, |self, _i| values(&DOUBLED, self.codes());
     // Of each 128 weights, the i-th 32 are bits 2i and 2i + 1 of 32 bytes.
-    Q2K, group 16, minima true, |self, i| field(load(&self.codes()[i / 4 * 32..]), i % 4 * 2, 3);
-    Q3K, group 16, minima false, |self, i| {
+    Q2K, |self, i| field(load(&self.codes()[i / 4 * 32..]), i % 4 * 2, 3);
+    Q3K, |self, i| {
         let third = _mm256_slli_epi16::<2>(field(load(self.thirds()), i, 1));
         let codes = _mm256_or_si256(field(load(&self.codes()[i / 4 * 32..]), i % 4 * 2, 3), third);
         _mm256_sub_epi8(codes, _mm256_set1_epi8(4))
     };
-    Q4K, group 32, minima true, |self, i| field(load(&self.parts().2[i / 2 * 32..]), i % 2 * 4, 15);
-    Q5K, group 32, minima true, |self, i| {
+    Q4K, |self, i| field(load(&self.parts().2[i / 2 * 32..]), i % 2 * 4, 15);
+    Q5K, |self, i| {
         let high = _mm256_slli_epi16::<4>(field(load(self.fifths()), i, 1));
         _mm256_or_si256(field(load(&self.parts().2[i / 2 * 32..]), i % 2 * 4, 15), high)
     };
     // Of each 128 weights, the first 64 have their low bits in the low halves of 64 bytes, the others in the high halves.
-    Q6K, group 16, minima false, |self, i| {
+    Q6K, |self, i| {
         let (low, high, ..) = self.parts();
         let low = field(load(&low[i / 4 * 64 + i % 2 * 32..]), i % 4 / 2 * 4, 15);
         let high = _mm256_slli_epi16::<4>(field(load(&high[i / 4 * 32..]), i % 4 * 2, 3));

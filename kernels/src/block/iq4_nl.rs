@@ -2,7 +2,8 @@
 //! here: arithmetic on it (`generic/`).
 
 use super::Block;
-use super::parts::{NON_LINEAR, scale};
+use super::parts::{NON_LINEAR_PAIRS, looked_up, nibbles, scale, store};
+use super::quantized::{self, Quantized};
 use crate::dtype::DType;
 
 /// 18 bytes, laid out as Q4_0.
@@ -31,11 +32,24 @@ unsafe impl Block for Iq4Nl {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
-        let d = scale(self.d);
-        let (low, high) = out.split_at_mut(16);
-        for ((low, high), q) in low.iter_mut().zip(high).zip(self.qs) {
-            *low = d * f32::from(NON_LINEAR[usize::from(q & 0x0f)]);
-            *high = d * f32::from(NON_LINEAR[usize::from(q >> 4)]);
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Iq4Nl {
+    const GROUP: usize = 32;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        let packed = nibbles(&self.qs);
+        for i in 0..4 {
+            store(looked_up(packed[i], &NON_LINEAR_PAIRS), i, out);
         }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], _minima: &mut [f32]) {
+        scales[0] = scale(self.d);
     }
 }

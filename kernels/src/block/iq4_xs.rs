@@ -2,7 +2,8 @@
 //! w = d · (s - 32) · value(q). Not here: arithmetic on it (`generic/`).
 
 use super::Block;
-use super::parts::{NON_LINEAR, SUPER_BLOCK, scale};
+use super::parts::{NON_LINEAR_PAIRS, SUPER_BLOCK, looked_up, nibbles, scale, store};
+use super::quantized::{self, Quantized};
 use crate::dtype::DType;
 
 /// 136 bytes: the scale of the scales; the upper 2 bits of 8 scales, then their low 4; 128 bytes of codes, 16 for each 32 weights: the
@@ -34,16 +35,32 @@ unsafe impl Block for Iq4Xs {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Iq4Xs {
+    const GROUP: usize = 32;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        let (qs, _) = self.qs.as_chunks::<16>();
+        for (group, packed) in qs.iter().enumerate() {
+            let packed = nibbles(packed);
+            for i in 0..4 {
+                store(looked_up(packed[i], &NON_LINEAR_PAIRS), group * 4 + i, out);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], _minima: &mut [f32]) {
         let (d, upper) = (scale(self.d), u16::from_le_bytes(self.scales_h));
-        for (j, (out, bytes)) in out.chunks_exact_mut(32).zip(self.qs.chunks_exact(16)).enumerate() {
+        for j in 0..8 {
             let low = (self.scales_l[j / 2] >> (j % 2 * 4)) & 0x0f;
             let high = ((upper >> (2 * j)) & 3) as u8;
-            let dl = d * (f32::from(low | (high << 4)) - 32.0);
-            let (first, second) = out.split_at_mut(16);
-            for ((first, second), q) in first.iter_mut().zip(second).zip(bytes) {
-                *first = dl * f32::from(NON_LINEAR[usize::from(q & 0x0f)]);
-                *second = dl * f32::from(NON_LINEAR[usize::from(q >> 4)]);
-            }
+            scales[j] = d * (f32::from(low | (high << 4)) - 32.0);
         }
     }
 }

@@ -19,6 +19,7 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod quantized;
 mod search;
 
 pub use iq4_nl::Iq4Nl;
@@ -38,6 +39,7 @@ pub use q5_1::Q5_1;
 pub use q5_k::Q5K;
 pub use q6_k::Q6K;
 pub use q8_0::Q8_0;
+pub(crate) use quantized::{MAX_GROUPS, Quantized};
 
 /// The longest block of any format: the size of buffers for one.
 pub(crate) const MAX_BLOCK_LEN: usize = parts::SUPER_BLOCK;

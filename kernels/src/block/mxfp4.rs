@@ -2,10 +2,15 @@
 //! value(q). Not here: arithmetic on it (`generic/`).
 
 use super::Block;
+use super::parts::{Pairs, looked_up, nibbles, pairs, store};
+use super::quantized::{self, Quantized};
 use crate::dtype::DType;
 
 /// The values of the codes, twice: 1 sign, 2 exponent, 1 fraction bits.
 pub(crate) const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// The same by twos.
+static PAIRS: Pairs = pairs(&DOUBLED);
 
 /// 17 bytes: the exponent; then weights 0..16 in the low halves of 16 bytes and 16..32 in the high halves.
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +38,28 @@ unsafe impl Block for Mxfp4 {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
-        // Half the power of two, since the values below are doubled. The two smallest exponents give subnormal numbers.
-        let half = match self.e {
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Mxfp4 {
+    const GROUP: usize = 32;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        let packed = nibbles(&self.qs);
+        for i in 0..4 {
+            store(looked_up(packed[i], &PAIRS), i, out);
+        }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], _minima: &mut [f32]) {
+        // Half the power of two, since the codes are doubled. The two smallest exponents give subnormal numbers.
+        scales[0] = match self.e {
             e @ 0..2 => f32::from_bits(0x0020_0000 << e),
             e => f32::from_bits((u32::from(e) - 1) << 23),
         };
-        let (low, high) = out.split_at_mut(16);
-        for ((low, high), q) in low.iter_mut().zip(high).zip(self.qs) {
-            *low = half * f32::from(DOUBLED[usize::from(q & 0x0f)]);
-            *high = half * f32::from(DOUBLED[usize::from(q >> 4)]);
-        }
     }
 }

@@ -2,7 +2,8 @@
 //! arithmetic on it (`generic/`).
 
 use super::Block;
-use super::parts::{SUPER_BLOCK, scale};
+use super::parts::{SUPER_BLOCK, eight, scale, splat, store};
+use super::quantized::{self, Quantized};
 use crate::dtype::DType;
 
 /// 84 bytes: 16 scales (low halves) and minima (high halves); 64 bytes of codes, where bits 2p and 2p + 1 of bytes 0..32 are the weights
@@ -34,13 +35,29 @@ unsafe impl Block for Q2K {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
-        let (d, dmin) = (scale(self.d), scale(self.dmin));
-        for (j, (out, packed)) in out.chunks_exact_mut(16).zip(self.scales).enumerate() {
-            let (dl, ml) = (d * f32::from(packed & 0x0f), dmin * f32::from(packed >> 4));
-            let (bytes, shift) = (&self.qs[j / 8 * 32 + j % 2 * 16..], j / 2 % 4 * 2);
-            for (out, q) in out.iter_mut().zip(bytes) {
-                *out = dl * f32::from((q >> shift) & 3) - ml;
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Q2K {
+    const GROUP: usize = 16;
+    const HAS_MINIMA: bool = true;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        for group in 0..8 {
+            let (from, shift) = (group / 4 * 4, group % 4 * 2);
+            for i in 0..4 {
+                store((eight(&self.qs, from + i) >> shift) & splat(3), group * 4 + i, out);
             }
+        }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], minima: &mut [f32]) {
+        let (d, dmin) = (scale(self.d), scale(self.dmin));
+        for j in 0..16 {
+            (scales[j], minima[j]) = (d * f32::from(self.scales[j] & 0x0f), dmin * f32::from(self.scales[j] >> 4));
         }
     }
 }

@@ -2,7 +2,8 @@
 //! it (`generic/`).
 
 use super::Block;
-use super::parts::{SUPER_BLOCK, scale};
+use super::parts::{SUPER_BLOCK, eight, less, scale, splat, store};
+use super::quantized::{self, Quantized};
 use crate::dtype::DType;
 
 /// 110 bytes: the third bits, where bit p of byte i is that of weight 32p + i; 64 bytes of the low two, laid out as in Q2_K; 16 scales,
@@ -41,16 +42,33 @@ unsafe impl Block for Q3K {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Q3K {
+    const GROUP: usize = 16;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        for group in 0..8 {
+            let (from, shift) = (group / 4 * 4, group % 4 * 2);
+            for i in 0..4 {
+                let low = (eight(&self.qs, from + i) >> shift) & splat(3);
+                let third = (eight(&self.hmask, i) >> group) & splat(1);
+                store(less(low | (third << 2), 4), group * 4 + i, out);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], _minima: &mut [f32]) {
         let d = scale(self.d);
-        for (j, out) in out.chunks_exact_mut(16).enumerate() {
+        for j in 0..16 {
             let low = (self.scales[j % 8] >> (j / 8 * 4)) & 0x0f;
             let high = (self.scales[8 + j % 4] >> (j / 4 * 2)) & 3;
-            let dl = d * (f32::from(low | (high << 4)) - 32.0);
-            let (bytes, shift) = (&self.qs[j / 8 * 32 + j % 2 * 16..], j / 2 % 4 * 2);
-            let (thirds, third) = (&self.hmask[j % 2 * 16..], j / 2);
-            for ((out, q), mask) in out.iter_mut().zip(bytes).zip(thirds) {
-                *out = dl * (f32::from(((q >> shift) & 3) | (((mask >> third) & 1) << 2)) - 4.0);
-            }
+            scales[j] = d * (f32::from(low | (high << 4)) - 32.0);
         }
     }
 }

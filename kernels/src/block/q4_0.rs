@@ -1,6 +1,7 @@
 //! `Q4_0`: 32 weights of 4 bits with one scale (ggml type 2): w = d · (q - 8). Not here: arithmetic on it (`generic/`).
 
-use super::parts::scale;
+use super::parts::{less, nibbles, scale, store};
+use super::quantized::{self, Quantized};
 use super::search::{self, stored};
 use super::{Block, Encoder};
 use crate::dispatch::Kernels;
@@ -33,12 +34,25 @@ unsafe impl Block for Q4_0 {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
-        let d = scale(self.d);
-        let (low, high) = out.split_at_mut(16);
-        for ((low, high), q) in low.iter_mut().zip(high).zip(self.qs) {
-            *low = d * (f32::from(q & 0x0f) - 8.0);
-            *high = d * (f32::from(q >> 4) - 8.0);
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Q4_0 {
+    const GROUP: usize = 32;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        let packed = nibbles(&self.qs);
+        for i in 0..4 {
+            store(less(packed[i], 8), i, out);
         }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], _minima: &mut [f32]) {
+        scales[0] = scale(self.d);
     }
 }
 

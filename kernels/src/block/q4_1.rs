@@ -1,7 +1,8 @@
 //! `Q4_1`: 32 weights of 4 bits with one scale and one minimum (ggml type 3): w = d · q + m. Not here: arithmetic on it (`generic/`).
 
 use super::Block;
-use super::parts::scale;
+use super::parts::{nibbles, scale, store};
+use super::quantized::{self, Quantized};
 use crate::dtype::DType;
 
 /// 20 bytes: scale, minimum; then weights 0..16 in the low halves of 16 bytes and 16..32 in the high halves.
@@ -31,11 +32,24 @@ unsafe impl Block for Q4_1 {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
-        let (d, m) = (scale(self.d), scale(self.m));
-        let (low, high) = out.split_at_mut(16);
-        for ((low, high), q) in low.iter_mut().zip(high).zip(self.qs) {
-            *low = d * f32::from(q & 0x0f) + m;
-            *high = d * f32::from(q >> 4) + m;
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Q4_1 {
+    const GROUP: usize = 32;
+    const HAS_MINIMA: bool = true;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        let packed = nibbles(&self.qs);
+        for i in 0..4 {
+            store(packed[i], i, out);
         }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], minima: &mut [f32]) {
+        (scales[0], minima[0]) = (scale(self.d), -scale(self.m));
     }
 }

@@ -1,6 +1,7 @@
 //! `Q5_0`: 32 weights of 5 bits with one scale (ggml type 6): w = d · (q - 16). Not here: arithmetic on it (`generic/`).
 
-use super::parts::scale;
+use super::parts::{fifths, less, nibbles, scale, store};
+use super::quantized::{self, Quantized};
 use super::search::{self, stored};
 use super::{Block, Encoder};
 use crate::dispatch::Kernels;
@@ -35,13 +36,25 @@ unsafe impl Block for Q5_0 {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
-        let (d, fifth) = (scale(self.d), u32::from_le_bytes(self.qh));
-        let (low, high) = out.split_at_mut(16);
-        for (j, q) in self.qs.into_iter().enumerate() {
-            let fifth = fifth >> j;
-            low[j] = d * (f32::from((q & 0x0f) | ((fifth << 4) & 0x10) as u8) - 16.0);
-            high[j] = d * (f32::from((q >> 4) | ((fifth >> 12) & 0x10) as u8) - 16.0);
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Q5_0 {
+    const GROUP: usize = 32;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        let low = nibbles(&self.qs);
+        for i in 0..4 {
+            store(less(low[i] | fifths(self.qh[i]), 16), i, out);
         }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], _minima: &mut [f32]) {
+        scales[0] = scale(self.d);
     }
 }
 

@@ -1,7 +1,8 @@
 //! `Q5K`: 256 weights of 5 bits, each 32 with a scale and a minimum of 6 bits (ggml type 13, Q5_K): w = d · s · q - dmin · m. Not here:
 //! arithmetic on it (`generic/`).
 
-use super::parts::{SUPER_BLOCK, packed, scale, scales_and_minima};
+use super::parts::{SUPER_BLOCK, eight, packed, scale, scales_and_minima, splat, store};
+use super::quantized::{self, Quantized};
 use super::search::{self, stored};
 use super::{Block, Encoder};
 use crate::dispatch::Kernels;
@@ -45,14 +46,31 @@ unsafe impl Block for Q5K {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
-        let (d, dmin) = (scale(self.d), scale(self.dmin));
-        let (scales, minima) = scales_and_minima(&self.scales);
-        for (j, out) in out.chunks_exact_mut(32).enumerate() {
-            let (dl, ml) = (d * f32::from(scales[j]), dmin * f32::from(minima[j]));
-            let (bytes, shift) = (&self.qs[j / 2 * 32..], j % 2 * 4);
-            for ((out, q), fifths) in out.iter_mut().zip(bytes).zip(self.qh) {
-                *out = dl * f32::from(((q >> shift) & 0x0f) | (((fifths >> j) & 1) << 4)) - ml;
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Q5K {
+    const GROUP: usize = 32;
+    const HAS_MINIMA: bool = true;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        for group in 0..8 {
+            let (from, shift) = (group / 2 * 4, group % 2 * 4);
+            for i in 0..4 {
+                let low = (eight(&self.qs, from + i) >> shift) & splat(15);
+                let fifth = (eight(&self.qh, i) >> group) & splat(1);
+                store(low | (fifth << 4), group * 4 + i, out);
             }
+        }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], minima: &mut [f32]) {
+        let (d, dmin, packed) = (scale(self.d), scale(self.dmin), scales_and_minima(&self.scales));
+        for j in 0..8 {
+            (scales[j], minima[j]) = (d * f32::from(packed.0[j]), dmin * f32::from(packed.1[j]));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `Q6K`: 256 weights of 6 bits, each 16 with a scale of 8 bits (ggml type 14, Q6_K): w = d · s · (q - 32). Not here: arithmetic on it
 //! (`generic/`).
 
-use super::parts::{SUPER_BLOCK, scale};
+use super::parts::{SUPER_BLOCK, eight, less, scale, splat, store};
+use super::quantized::{self, Quantized};
 use super::search::{self, stored};
 use super::{Block, Encoder};
 use crate::dispatch::Kernels;
@@ -37,16 +38,33 @@ unsafe impl Block for Q6K {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
-        let d = scale(self.d);
-        for (j, out) in out.chunks_exact_mut(16).enumerate() {
-            let dl = d * f32::from(self.scales[j]);
-            // Of each 128 weights, groups 0..4 have their low bits in the low halves of 64 bytes and 4..8 in the high halves.
-            let (half, group) = (j / 8, j % 8);
-            let (low, low_shift) = (&self.ql[half * 64 + group % 4 * 16..], group / 4 * 4);
-            let (high, high_shift) = (&self.qh[half * 32 + group % 2 * 16..], group / 2 * 2);
-            for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
-                *out = dl * (f32::from(((low >> low_shift) & 0x0f) | (((high >> high_shift) & 3) << 4)) - 32.0);
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Q6K {
+    const GROUP: usize = 16;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        // Of each 128 weights, the first 64 have their low bits in the low halves of 64 bytes, the others in the high halves.
+        for group in 0..8 {
+            let (low, low_shift) = (group / 4 * 8 + group % 2 * 4, group % 4 / 2 * 4);
+            let (high, high_shift) = (group / 4 * 4, group % 4 * 2);
+            for i in 0..4 {
+                let low = (eight(&self.ql, low + i) >> low_shift) & splat(15);
+                let high = (eight(&self.qh, high + i) >> high_shift) & splat(3);
+                store(less(low | (high << 4), 32), group * 4 + i, out);
             }
+        }
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], _minima: &mut [f32]) {
+        let d = scale(self.d);
+        for j in 0..16 {
+            scales[j] = d * f32::from(self.scales[j]);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `Q8_0`: 32 weights of 8 bits with one scale (ggml type 8): w = d · q. Not here: arithmetic on it (`generic/`).
 
 use super::parts::scale;
+use super::quantized::{self, Quantized};
 use super::search::{self, stored};
 use super::{Block, Encoder};
 use crate::dispatch::Kernels;
@@ -33,10 +34,22 @@ unsafe impl Block for Q8_0 {
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
-        let d = scale(self.d);
-        for (out, q) in out.iter_mut().zip(self.qs) {
-            *out = d * f32::from(q);
-        }
+        quantized::decode(self, out);
+    }
+}
+
+impl Quantized for Q8_0 {
+    const GROUP: usize = 32;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn write_codes(&self, out: &mut [i8]) {
+        out.copy_from_slice(&self.qs);
+    }
+
+    #[inline(always)]
+    fn write_scales(&self, scales: &mut [f32], _minima: &mut [f32]) {
+        scales[0] = scale(self.d);
     }
 }
 

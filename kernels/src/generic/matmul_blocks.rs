@@ -10,7 +10,6 @@
 //!     out[panel] = x · scratchᵀ
 //! ```
 
-use crate::block::{Block, cast};
 use crate::generic::matmul::{PANEL_ROWS, Widen, rows_of_panel};
 use crate::generic::matmul_few::{FEW_ROWS, FewRows, each_row, few_rows};
 use crate::generic::matmul_tile::{group_rows, packed_len};
@@ -24,15 +23,6 @@ pub(crate) struct Packed<'a> {
     pub row_bytes: usize,
     /// Decodes whole blocks of the format. A pointer, so that the product is compiled once for an ISA and not once for a format.
     pub decode: unsafe fn(&[u8], &mut [f32]),
-}
-
-/// Decodes whole blocks. out: as many elements as `bytes` holds
-#[inline(always)]
-pub(crate) fn decode_blocks<B: Block>(bytes: &[u8], out: &mut [f32]) {
-    let blocks = cast::<B>(bytes).expect("checked by dispatch");
-    for (block, out) in blocks.iter().zip(out.chunks_exact_mut(B::LEN)) {
-        block.decode(out);
-    }
 }
 
 /// `out = x · wᵀ` with tiles of `MR` weight rows by `NR` activation rows.

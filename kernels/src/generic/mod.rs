@@ -5,6 +5,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod attention;
+pub(crate) mod decode;
 pub(crate) mod elementwise;
 pub(crate) mod exp;
 pub(crate) mod int8;
