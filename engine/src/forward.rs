@@ -186,9 +186,7 @@ impl Model {
         }
         if needs(Form::Int8) {
             rounded.set_int8(crew, &self.kernels, x, part);
-            if self.kernels.takes_int8_tiles() {
-                rounded.set_tiles(crew, x.len(), k);
-            }
+            rounded.set_int8_tiles(crew, &self.kernels, x.len(), k);
         }
         crew.each_with_scratch(split(products, crew.n_threads()), |part: ProductPart<'_>, scratch| {
             let ProductPart { matrix, first_row, bias, mut out, sum } = part;

@@ -2,7 +2,7 @@
 //!
 //! Not here: what is computed into them (`forward.rs`), and keys and values, which outlive a pass (`kv_cache.rs`).
 
-use infer_kernels::{INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, bf16, int8_tile_len, int8_tiles, pack_int8_tile};
+use infer_kernels::{INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, bf16};
 
 use crate::attention;
 use crate::buffer::Buffer;
@@ -109,15 +109,14 @@ impl Rounded {
         self.tiles_len = 0;
     }
 
-    /// Packs all tiles of the `n` numbers that were rounded to bytes, rows of `k`.
-    pub fn set_tiles(&mut self, crew: &Crew<'_>, n: usize, k: usize) {
-        let (n_tiles, len) = (int8_tiles(n / k), int8_tile_len(k));
+    /// Packs all tiles that the kernels want of the `n` numbers that were rounded to bytes, rows of `k`.
+    pub fn set_int8_tiles(&mut self, crew: &Crew<'_>, kernels: &Kernels, n: usize, k: usize) {
+        let (count, len) = kernels.int8_tiles(n / k, k);
         let mut tiles = std::mem::take(&mut self.tiles);
         let x = self.int8(n);
-        crew.each(tiles[..n_tiles * len].chunks_mut(len).enumerate().collect(), |(i, to): (usize, &mut [i32])| {
-            pack_int8_tile(x, k, i, to);
-        });
-        (self.tiles, self.tiles_len) = (tiles, n_tiles * len);
+        let parts = tiles[..count * len].chunks_mut(len.max(1)).enumerate().collect();
+        crew.each(parts, |(i, to): (usize, &mut [i32])| kernels.pack_int8_tile(x, k, i, to));
+        (self.tiles, self.tiles_len) = (tiles, count * len);
     }
 
     /// The first `n` numbers as bf16.
@@ -234,8 +233,8 @@ impl State {
         f(n_rounded.saturating_mul(widest), size_of::<i8>(), &mut self.rounded.q)?;
         f(n_rounded.saturating_mul(blocks), size_of::<i32>(), &mut self.rounded.starts)?;
         f(n_rounded.saturating_mul(2 * blocks), size_of::<i32>(), &mut self.rounded.half_starts)?;
-        let tiles = int8_tiles(n_rounded).saturating_mul(int8_tile_len(blocks * INT8_BLOCK));
-        f(tiles, size_of::<i32>(), &mut self.rounded.tiles)
+        let (tiles, tile_len) = kernels.int8_tiles(n_rounded, blocks * INT8_BLOCK);
+        f(tiles.saturating_mul(tile_len), size_of::<i32>(), &mut self.rounded.tiles)
     }
 }
 

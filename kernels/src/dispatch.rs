@@ -160,6 +160,17 @@ pub(crate) struct F32Tiles {
     pub matmul: [MatmulF32Tiles; DType::COUNT],
 }
 
+/// Tiles of rows of int8 activations, from which products of many rows are faster.
+#[derive(Clone, Copy)]
+pub(crate) struct Int8Tiles {
+    /// The number of tiles of some rows: none where rows are few. Those left over are multiplied as they lie.
+    pub count: fn(usize) -> usize,
+    /// The numbers of a tile of rows of some length.
+    pub len: fn(usize) -> usize,
+    /// Packs a tile of rows of some length.
+    pub pack: fn(Int8Rows<'_>, usize, usize, &mut [i32]),
+}
+
 pub(crate) type MatmulInt8 = unsafe fn(&[u8], Int8Rows<'_>, usize, MatMut<'_>, &mut [f32]);
 
 pub(crate) type Attempt = unsafe fn(&[f32], &[f32], Candidates<'_>) -> Outcome;
@@ -172,6 +183,7 @@ pub struct Kernels {
     pub(crate) f32_tiles: Option<F32Tiles>,
     pub(crate) matmul_bf16: [Option<MatmulBf16>; DType::COUNT],
     pub(crate) matmul_int8: [Option<MatmulInt8>; DType::COUNT],
+    pub(crate) int8_tiles: Option<Int8Tiles>,
     pub(crate) rmsnorm: unsafe fn(&mut [f32], &[f32], f32),
     pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
@@ -185,7 +197,6 @@ pub struct Kernels {
     pub(crate) attempt: [Attempt; 2],
     pub(crate) probes: Probes,
     pub(crate) bf16_is_faster: bool,
-    pub(crate) takes_int8_tiles: bool,
 }
 
 impl Kernels {
@@ -227,9 +238,23 @@ impl Kernels {
         self.matmul_int8[dtype as usize].is_some()
     }
 
-    /// Whether products of many rows with int8 activations are faster from tiles ([`Int8Rows::tiles`]).
-    pub fn takes_int8_tiles(&self) -> bool {
-        self.takes_int8_tiles
+    /// How many tiles products of `m` rows of `k` int8 activations want packed ([`Int8Rows::tiles`]), and of how many numbers each; no tiles where
+    /// they are not faster.
+    pub fn int8_tiles(&self, m: usize, k: usize) -> (usize, usize) {
+        self.int8_tiles.map_or((0, 0), |tiles| ((tiles.count)(m), (tiles.len)(k)))
+    }
+
+    /// Packs tile `i` of all rows. x: (m, k); to: as many numbers as [`Kernels::int8_tiles`] tells
+    ///
+    /// # Panics
+    /// If one of these has another size.
+    pub fn pack_int8_tile(&self, x: Int8Rows<'_>, k: usize, i: usize, to: &mut [i32]) {
+        assert!(k > 0 && x.is_consistent(k), "rows of {k} in {} int8 activations", x.q.len());
+        let (count, len) = self.int8_tiles(x.q.len() / k, k);
+        assert!(i < count && to.len() == len, "tile {i} of {count}, {} of {len} numbers", to.len());
+        if let Some(tiles) = &self.int8_tiles {
+            (tiles.pack)(x, k, i, to);
+        }
     }
 
     /// How many tiles products of `m` rows of `k` f32 activations want packed ([`Activations::F32Tiles`]), and of how many elements each; no tiles
@@ -306,6 +331,8 @@ impl Kernels {
                 }
                 Activations::Int8(x) => {
                     assert!(x.is_consistent(k), "scales of int8 activations");
+                    let (count, len) = self.int8_tiles(out.rows(), k);
+                    assert!([0, count * len].contains(&x.tiles.len()), "tiles of ({}, {k})", out.rows());
                     assert!(scratch.len() >= 256, "scratch of {} for int8 activations", scratch.len());
                     let matmul = self.matmul_int8[dtype as usize].expect("int8 activations where the ISA multiplies them");
                     matmul(w, x, k, out, scratch)

@@ -28,7 +28,7 @@ pub use convert::{decode, round_to_bf16};
 pub use dispatch::{Activations, Isa, Kernels, UnknownIsa};
 pub use dtype::{DType, DTypeVisitor};
 pub use generic::attention::{Chunk, Rows, Sums};
-pub use generic::int8::{INT8_BLOCK, Int8Rows, Int8RowsMut, int8_tile_len, int8_tiles, pack_int8_tile};
+pub use generic::int8::{INT8_BLOCK, Int8Rows, Int8RowsMut};
 pub use generic::matmul::MATMUL_SCRATCH;
 pub use generic::probe::{Arithmetic, READ_WAYS, ReadWay};
 pub use half::{bf16, f16};

@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 use half::{bf16, f16};
 
 use crate::arch::avx2_int8_panels::Panel;
-use crate::arch::{avx2_int8, avx2_panels};
+use crate::arch::{avx2_int8, avx2_int8_tiles, avx2_panels};
 use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Element, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Quantized, cast};
 use crate::convert;
@@ -38,6 +38,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     }),
     matmul_bf16: [None; DType::COUNT],
     matmul_int8: [None; DType::COUNT],
+    int8_tiles: Some(avx2_int8_tiles::TILES),
     rmsnorm,
     rope,
     swiglu,
@@ -50,7 +51,6 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attempt: [attempt::<false>, attempt::<true>],
     probes: PROBES,
     bf16_is_faster: false,
-    takes_int8_tiles: false,
 }
 .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
 .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>)
@@ -364,7 +364,7 @@ unsafe fn read<const STREAMS: usize, const PREFETCH: usize>(data: &[f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn matmul_int8<P: Panel>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>, _: &mut [f32]) {
+pub(super) unsafe fn matmul_int8<P: Panel>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>, _: &mut [f32]) {
     let w = cast::<P>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { avx2_int8::matmul(w, x, k, &mut out) }

@@ -1,6 +1,6 @@
 //! Products of weights in blocks with int8 activations by AVX2: `vpmaddubsw`, 32 multiply-adds of bytes to 16 sums.
 //!
-//! Not here: how formats are unpacked (`avx2_int8_panels.rs`, `avx2_int8_formats.rs`), the products of AVX-512 (`vnni.rs`).
+//! Not here: how formats are unpacked (`avx2_int8_panels.rs`, `avx2_int8_formats.rs`), how activations are read (`avx2_int8_tiles.rs`), the products of AVX-512 (`vnni.rs`).
 //!
 //! ```text
 //! for each one or two panels of eight weight rows, whose lanes are the rows:
@@ -23,7 +23,8 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::avx2_int8_panels::{Added, Kind, PANEL_ROWS, Panel, Rows, Scales};
-use crate::generic::int8::{CODE_OFFSET, INT8_BLOCK, Int8Rows};
+use super::avx2_int8_tiles::{Source, TILE_ROWS, tile_len};
+use crate::generic::int8::{INT8_BLOCK, Int8Rows};
 use crate::vector::Vector;
 use crate::view::MatMut;
 
@@ -199,13 +200,17 @@ unsafe fn panels<P: Panel, const MR: usize>(w: &[P], x: Int8Rows<'_>, k: usize, 
             for a in 0..MR {
                 unpack(w, k, from, len, rows[a], parts[a]);
             }
+            let segment = Segment { begins: from == 0, len, added: P::ADDED };
             let mut t = 0;
+            for i in 0..x.tiles.len() / tile_len(k) {
+                t += rows_of_tile::<P, MR, TILE_ROWS, true>(parts, segment, Source::of_tile(x, k, i, from), rows, t, out);
+            }
             while t < m {
-                let segment = Segment { from, len, added: P::ADDED, x, k, t };
+                let source = Source::of_rows(x, k, t, from);
                 t += match m - t {
-                    1 => rows_of_tile::<P, MR, 1>(parts, segment, rows, out),
-                    2 | 3 => rows_of_tile::<P, MR, 2>(parts, segment, rows, out),
-                    _ => rows_of_tile::<P, MR, 4>(parts, segment, rows, out),
+                    1 => rows_of_tile::<P, MR, 1, false>(parts, segment, source, rows, t, out),
+                    2 | 3 => rows_of_tile::<P, MR, 2, false>(parts, segment, source, rows, t, out),
+                    _ => rows_of_tile::<P, MR, TILE_ROWS, false>(parts, segment, source, rows, t, out),
                 };
             }
         }
@@ -250,43 +255,44 @@ unsafe fn unpack<P: Panel>(w: &[P], k: usize, from: usize, len: usize, rows: Pan
     }
 }
 
-/// A segment of k and what is multiplied there.
+/// A segment of k.
 #[derive(Clone, Copy)]
-struct Segment<'a> {
-    from: usize,
+struct Segment {
+    /// Whether it is the first, where chains begin.
+    begins: bool,
+    /// Its weights.
     len: usize,
+    /// What sums of the format lack.
     added: Added,
-    x: Int8Rows<'a>,
-    k: usize,
-    /// The first activation row.
-    t: usize,
 }
 
-/// `MR` unpacked panels against `NR` activation rows; returns how many.
+/// `MR` unpacked panels against `NR` activation rows, whose outputs are from row `t` on; returns how many.
 ///
 /// # Safety
 /// As [`tile`]; the columns of `rows` and the activation rows lie in `out`.
 #[inline(always)]
-unsafe fn rows_of_tile<P: Panel, const MR: usize, const NR: usize>(
+unsafe fn rows_of_tile<P: Panel, const MR: usize, const NR: usize, const PACKED: bool>(
     panels: [Part; MR],
-    segment: Segment<'_>,
+    segment: Segment,
+    x: Source<PACKED>,
     rows: [PanelRows; MR],
+    t: usize,
     out: &mut MatMut<'_>,
 ) -> usize {
     // SAFETY: the caller's contract.
     unsafe {
         let mut acc = [[_mm256_setzero_ps(); MR]; NR];
-        if segment.from > 0 {
+        if !segment.begins {
             for b in 0..NR {
                 for a in 0..MR {
-                    acc[b][a] = rows[a].load(out.row_mut(segment.t + b));
+                    acc[b][a] = rows[a].load(out.row_mut(t + b));
                 }
             }
         }
-        tile::<P::Kind, MR, NR>(panels, segment, &mut acc);
+        tile::<P::Kind, MR, NR, PACKED>(panels, segment, x, &mut acc);
         for b in 0..NR {
             for a in 0..MR {
-                rows[a].store(acc[b][a], out.row_mut(segment.t + b));
+                rows[a].store(acc[b][a], out.row_mut(t + b));
             }
         }
         NR
@@ -306,13 +312,14 @@ unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows)
     let to = Scales { scales: scales.as_mut_ptr().cast(), minima: minima.as_mut_ptr().cast() };
     // SAFETY: the rows have k / LEN blocks, the activations k / INT8_BLOCK; the features are this function's.
     unsafe {
+        let x = Source::of_rows(x, k, 0, 0);
         let (mut blocks, mut acc) = (rows.blocks(w, k, 0), _mm256_setzero_ps());
         for first in (0..k / INT8_BLOCK).step_by(P::LEN / INT8_BLOCK) {
             prefetch(&blocks);
             P::scales(&blocks, to);
             for i in 0..P::LEN / INT8_BLOCK {
                 let block = first + i;
-                let bytes = _mm256_loadu_si256(x.q.as_ptr().add(block * INT8_BLOCK).cast());
+                let bytes = x.block(0, block);
                 let mut products = [_mm256_setzero_si256(); PANEL_ROWS];
                 for j in 0..PANEL_ROWS {
                     let codes = (*blocks[j]).codes(i);
@@ -323,58 +330,25 @@ unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows)
                     products[j] = multiply::<P::Kind>(codes, bytes);
                 }
                 let [low, high] = halves_of_rows::<P::Kind>(products);
-                let scale = _mm256_set1_ps(*x.scales.as_ptr().add(block));
                 // The sums of the one group, or of the two.
                 let sums = if P::Kind::GROUP == INT8_BLOCK { [_mm256_add_epi32(low, high); 2] } else { [low, high] };
                 for g in 0..INT8_BLOCK / P::Kind::GROUP {
                     let at = i * (INT8_BLOCK / P::Kind::GROUP) + g;
+                    let group = block * (INT8_BLOCK / P::Kind::GROUP) + g;
                     let mut sum = sums[g];
                     if let Added::Offset(offset) = P::ADDED {
-                        sum = _mm256_add_epi32(sum, start::<P::Kind>(x, block * INT8_BLOCK + g * P::Kind::GROUP, offset));
+                        sum = _mm256_add_epi32(sum, x.start::<P::Kind>(0, group, offset));
                     }
-                    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(*to.scales.add(at), scale), acc);
+                    let scale = _mm256_mul_ps(*to.scales.add(at), x.scale::<P::Kind>(0, group));
+                    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
                     if P::ADDED == Added::Minimum {
-                        let offset = offset::<P::Kind>(x, block * INT8_BLOCK + g * P::Kind::GROUP);
-                        acc = _mm256_fmadd_ps(*to.minima.add(at), offset, acc);
+                        acc = _mm256_fmadd_ps(*to.minima.add(at), x.offset::<P::Kind>(0, group), acc);
                     }
                 }
             }
             next(&mut blocks);
         }
         acc
-    }
-}
-
-/// What is added to a group's sum, in all lanes, whose codes are `offset` too large: [`Int8Rows`] has it for codes that are 128 too large. at: the group's
-/// first activation
-///
-/// # Safety
-/// - The activations have the group.
-/// - The CPU has AVX2.
-#[inline(always)]
-unsafe fn start<K: Kind>(x: Int8Rows<'_>, at: usize, offset: usize) -> __m256i {
-    let starts = if K::GROUP == INT8_BLOCK { x.starts } else { x.half_starts };
-    // SAFETY: the caller's contract.
-    unsafe {
-        let start = _mm256_set1_epi32(*starts.as_ptr().add(at / K::GROUP));
-        _mm256_sra_epi32(start, _mm_cvtsi32_si128((CODE_OFFSET.ilog2() - offset.ilog2()) as i32))
-    }
-}
-
-/// What a group's minimum is multiplied by, in all lanes: the negated sum of its activations. at: the first of them
-///
-/// # Safety
-/// As [`start`].
-#[inline(always)]
-unsafe fn offset<K: Kind>(x: Int8Rows<'_>, at: usize) -> __m256 {
-    // SAFETY: the caller's contract.
-    unsafe {
-        if K::GROUP == INT8_BLOCK {
-            return _mm256_set1_ps(*x.offsets.as_ptr().add(at / INT8_BLOCK));
-        }
-        // Of half a block there is the sum of bytes; a power of two divides exactly.
-        let negated = *x.half_starts.as_ptr().add(at / K::GROUP) as f32 / CODE_OFFSET as f32;
-        _mm256_set1_ps(negated * *x.scales.as_ptr().add(at / INT8_BLOCK))
     }
 }
 
@@ -425,21 +399,19 @@ unsafe fn multiply<K: Kind>(codes: __m256i, x: __m256i) -> __m256i {
 /// Adds to the outputs what a segment brings. One function for all formats with codes of a kind.
 ///
 /// # Safety
-/// - The panels hold the segment, and there are `NR` activation rows of `k` from `t` on.
+/// - The panels and `NR` activation rows hold the segment.
 /// - The CPU has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile<K: Kind, const MR: usize, const NR: usize>(
+unsafe fn tile<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
     mut panels: [Part; MR],
-    segment: Segment<'_>,
+    segment: Segment,
+    x: Source<PACKED>,
     acc: &mut [[__m256; MR]; NR],
 ) {
-    let Segment { from, len, added, x, k, t } = segment;
-    // SAFETY: the caller's contract: all loads are of groups that the panels, or of blocks that the activation rows have.
+    // SAFETY: the caller's contract: all loads are of groups that the panels, or that the activation rows have.
     unsafe {
         let ones = _mm256_set1_epi16(1);
-        let (blocks, blocks_apart) = ((t * k + from) / INT8_BLOCK, k / INT8_BLOCK);
-        for g in 0..len / K::GROUP {
-            let q = x.q.as_ptr().add(t * k + from + g * K::GROUP);
+        for g in 0..segment.len / K::GROUP {
             let mut sums = [[_mm256_setzero_si256(); MR]; NR];
             for first in (0..K::GROUP / 4).step_by(K::DEPTH) {
                 let mut short = [[_mm256_setzero_si256(); MR]; NR];
@@ -449,7 +421,7 @@ unsafe fn tile<K: Kind, const MR: usize, const NR: usize>(
                         codes[a] = *panels[a].codes.add(d);
                     }
                     for b in 0..NR {
-                        let bytes = _mm256_set1_epi32(q.add(b * k + 4 * d).cast::<i32>().read_unaligned());
+                        let bytes = x.four(b, g * (K::GROUP / 4) + d);
                         for a in 0..MR {
                             short[b][a] = _mm256_add_epi16(short[b][a], multiply::<K>(codes[a], bytes));
                         }
@@ -461,25 +433,24 @@ unsafe fn tile<K: Kind, const MR: usize, const NR: usize>(
                     }
                 }
             }
-            let block = blocks + g * K::GROUP / INT8_BLOCK;
-            if let Added::Offset(offset) = added {
+            if let Added::Offset(offset) = segment.added {
                 for b in 0..NR {
-                    let begins = start::<K>(x, (t + b) * k + from + g * K::GROUP, offset);
+                    let begins = x.start::<K>(b, g, offset);
                     for a in 0..MR {
                         sums[b][a] = _mm256_add_epi32(sums[b][a], begins);
                     }
                 }
             }
             for b in 0..NR {
-                let scale = _mm256_set1_ps(*x.scales.as_ptr().add(block + b * blocks_apart));
+                let scale = x.scale::<K>(b, g);
                 for a in 0..MR {
                     let scale = _mm256_mul_ps(*panels[a].scales.scales, scale);
                     acc[b][a] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[b][a]), scale, acc[b][a]);
                 }
             }
-            if added == Added::Minimum {
+            if segment.added == Added::Minimum {
                 for b in 0..NR {
-                    let offset = offset::<K>(x, (t + b) * k + from + g * K::GROUP);
+                    let offset = x.offset::<K>(b, g);
                     for a in 0..MR {
                         acc[b][a] = _mm256_fmadd_ps(*panels[a].scales.minima, offset, acc[b][a]);
                     }

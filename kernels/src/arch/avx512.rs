@@ -29,6 +29,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     f32_tiles: None,
     matmul_bf16: [None; DType::COUNT],
     matmul_int8: avx2::KERNELS.matmul_int8,
+    int8_tiles: avx2::KERNELS.int8_tiles,
     rmsnorm,
     rope,
     swiglu,
@@ -41,7 +42,6 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attempt: avx2::KERNELS.attempt,
     probes: PROBES,
     bf16_is_faster: false,
-    takes_int8_tiles: false,
 };
 
 /// What the machine can do with these vectors.

@@ -8,11 +8,11 @@ use core::arch::x86_64::*;
 
 use half::bf16;
 
-use crate::arch::avx512;
-use crate::arch::vnni;
+use crate::arch::avx2_int8_panels::Panel;
 use crate::arch::vnni_quads::Quads;
+use crate::arch::{avx2, avx512, vnni, vnni_tiles};
 use crate::attention::AttentionKernels;
-use crate::block::{Iq4Nl, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
+use crate::block::{Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::DType;
 use crate::generic::attention::{self, Chunk, Multiply, Rows, Sums};
@@ -26,7 +26,7 @@ pub(crate) const KERNELS: Kernels = with_products::<false>(Kernels {
     isa: Isa::Avx512Bf16,
     probes: PROBES,
     bf16_is_faster: true,
-    takes_int8_tiles: true,
+    int8_tiles: Some(vnni_tiles::TILES),
     ..avx512::KERNELS
 });
 
@@ -47,6 +47,10 @@ const fn with_products<const PREFETCH: bool>(kernels: Kernels) -> Kernels {
         .with_matmul_int8(DType::Q4K, matmul_int8::<Q4K, PREFETCH>)
         .with_matmul_int8(DType::Q5K, matmul_int8::<Q5K, PREFETCH>)
         .with_matmul_int8(DType::Q6K, matmul_int8::<Q6K, PREFETCH>)
+        .with_matmul_int8(DType::Q2K, matmul_int8_of_rows::<Q2K>)
+        .with_matmul_int8(DType::Q3K, matmul_int8_of_rows::<Q3K>)
+        .with_matmul_int8(DType::Iq4Xs, matmul_int8_of_rows::<Iq4Xs>)
+        .with_matmul_int8(DType::Mxfp4, matmul_int8_of_rows::<Mxfp4>)
         .with_attention_bf16(KvDType::BF16, AttentionKernels { pack, attend })
 }
 
@@ -268,4 +272,11 @@ unsafe fn matmul_int8<B: Quads, const PREFETCH: bool>(
     let w = cast::<B>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
     unsafe { vnni::matmul::<B, PREFETCH>(w, x, k, &mut out, scratch) }
+}
+
+/// The product of AVX2, of rows as they lie: its tiles are others.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn matmul_int8_of_rows<P: Panel>(w: &[u8], x: Int8Rows<'_>, k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
+    // SAFETY: dispatch checked the shapes; this function has the features.
+    unsafe { avx2::matmul_int8::<P>(w, Int8Rows { tiles: &[], ..x }, k, out, scratch) }
 }

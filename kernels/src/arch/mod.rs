@@ -14,6 +14,8 @@ mod avx2_int8_formats;
 #[cfg(target_arch = "x86_64")]
 mod avx2_int8_panels;
 #[cfg(target_arch = "x86_64")]
+mod avx2_int8_tiles;
+#[cfg(target_arch = "x86_64")]
 mod avx2_panels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
@@ -33,6 +35,8 @@ mod vnni_quads;
 mod vnni_rows;
 #[cfg(target_arch = "x86_64")]
 mod vnni_scales;
+#[cfg(target_arch = "x86_64")]
+mod vnni_tiles;
 #[cfg(target_arch = "x86_64")]
 mod x86_codes;
 #[cfg(target_arch = "x86_64")]

@@ -32,6 +32,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     f32_tiles: None,
     matmul_bf16: [None; DType::COUNT],
     matmul_int8: [None; DType::COUNT],
+    int8_tiles: None,
     rmsnorm,
     rope,
     swiglu,
@@ -44,7 +45,6 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attempt: [attempt::<false>, attempt::<true>],
     probes: PROBES,
     bf16_is_faster: false,
-    takes_int8_tiles: false,
 };
 
 /// What the machine can do with these vectors.

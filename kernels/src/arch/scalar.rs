@@ -20,6 +20,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     f32_tiles: None,
     matmul_bf16: [None; DType::COUNT],
     matmul_int8: [None; DType::COUNT],
+    int8_tiles: None,
     rmsnorm,
     rope,
     swiglu,
@@ -33,7 +34,6 @@ pub(crate) const KERNELS: Kernels = Kernels {
     // The oracle is no measure of a machine; what the build's own instructions can do is.
     probes: portable::PROBES,
     bf16_is_faster: false,
-    takes_int8_tiles: false,
 };
 
 fn matmul_f32<W: Element>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_>, _scratch: &mut [f32]) {

@@ -20,8 +20,11 @@ use core::mem::MaybeUninit;
 use super::vnni_quads::Quads;
 use super::vnni_scales::Scales;
 use super::{vnni_panels, vnni_rows};
-use crate::generic::int8::{CHAINS, Int8Rows};
+use crate::generic::int8::Int8Rows;
 use crate::view::MatMut;
+
+/// Chains of sums that an output has, of blocks as far apart as that.
+pub(super) const CHAINS: usize = 16;
 
 /// A line of the caches.
 #[derive(Clone, Copy)]
@@ -78,4 +81,20 @@ pub(super) unsafe fn sixteen_groups<B: Scales>(w: &[B], at: usize, room: &mut Ro
 pub(super) unsafe fn unsigned<B: Scales>(codes: __m256i) -> __m256i {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe { if B::HAS_MINIMA { codes } else { _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) } }
+}
+
+/// Where each chain begins, if `n` things lie chain after chain.
+#[inline(always)]
+pub(super) fn chain_starts(n: usize) -> [usize; CHAINS] {
+    let mut starts = [0; CHAINS];
+    for c in 1..CHAINS {
+        starts[c] = starts[c - 1] + (n + CHAINS - c) / CHAINS;
+    }
+    starts
+}
+
+/// Where thing `i` lies among them.
+#[inline(always)]
+pub(super) fn place(starts: &[usize; CHAINS], i: usize) -> usize {
+    starts[i % CHAINS] + i / CHAINS
 }

@@ -11,12 +11,11 @@
 
 use core::arch::x86_64::*;
 
-use super::vnni::{Line, sixteen_groups};
+use super::vnni::{CHAINS, Line, sixteen_groups};
 use super::vnni_quads::{Halves, Quads, group};
 use super::vnni_rows::{
     AHEAD, MAX_ROWS, lanes_of_groups, lines_of_step, n_steps, prefetch, scaled, step_len, sums_of_chains, valid,
 };
-use crate::generic::int8::CHAINS;
 use crate::view::MatMut;
 
 /// Weight rows whose unpacked codes meet each load of activations.

@@ -9,10 +9,9 @@
 
 use core::arch::x86_64::*;
 
-use super::vnni::{Line, sixteen_groups};
+use super::vnni::{CHAINS, Line, sixteen_groups};
 use super::vnni_quads::{Halves, Quads};
 use super::vnni_rows::{AHEAD, lanes_of_groups, lines_of_step, prefetch, scaled, step_len, sums_of_chains, valid};
-use crate::generic::int8::CHAINS;
 
 /// Weight rows, far apart, that a single row of activations reads side by side.
 const STREAMS: usize = 4;

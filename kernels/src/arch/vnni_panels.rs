@@ -5,21 +5,22 @@
 //! ```text
 //! for as many panels of 16 weight rows as a cache has room for beside activations:
 //!     unpack each: chain after chain, group after group: unsigned bytes, [k / 4][16 rows][4], scales, [16 rows], and minima
-//!     for each tile of 12 activation rows (`generic/int8.rs`):
+//!     for each tile of 12 activation rows (`vnni_tiles.rs`):
 //!         for each panel: lanes are weight rows; four activations go to all of them
 //! ```
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::vnni::{Line, sixteen_groups, unsigned};
+use super::vnni::{CHAINS, Line, chain_starts, place, sixteen_groups, unsigned};
 use super::vnni_quads::Quads;
 use super::vnni_scales::Scales;
-use super::x86_transposed::transposed;
-use crate::generic::int8::{
-    CHAINS, INT8_BLOCK, Int8Rows, TILE_BLOCK_LEN, TILE_BYTES, TILE_HALF_STARTS, TILE_OFFSETS, TILE_ROWS as NR, TILE_SCALES,
-    TILE_STARTS, chain_starts, first_row_of_tile, int8_tile_len, place,
+use super::vnni_tiles::{
+    TILE_BLOCK_LEN, TILE_BYTES, TILE_HALF_STARTS, TILE_OFFSETS, TILE_ROWS as NR, TILE_SCALES, TILE_STARTS, first_row_of_tile,
+    tile_len,
 };
+use super::x86_transposed::transposed;
+use crate::generic::int8::{INT8_BLOCK, Int8Rows};
 use crate::view::MatMut;
 
 /// Weight rows of a panel: a vector of f32.
@@ -40,7 +41,7 @@ const fn group_lines<B: Scales>() -> usize {
 /// As [`super::vnni::matmul`].
 #[inline(always)]
 pub(super) unsafe fn matmul<B: Quads>(w: &[B], x: Int8Rows<'_>, k: usize, out: &mut MatMut<'_>, scratch: &mut [Line]) -> usize {
-    let (m, n, n_groups, tile_len) = (out.rows(), out.cols(), k / B::GROUP, int8_tile_len(k));
+    let (m, n, n_groups, tile_len) = (out.rows(), out.cols(), k / B::GROUP, tile_len(k));
     let panel_lines = n_groups * group_lines::<B>();
     if x.tiles.is_empty() || scratch.len() < panel_lines {
         return 0;
@@ -124,7 +125,7 @@ unsafe fn unpack<B: Quads>(w: &[B], k: usize, r: usize, n: usize, panel: &mut [L
 #[inline(always)]
 unsafe fn tile<B: Scales>(panel: &[Line], packed: &[i32], k: usize, t: usize, r: usize, out: &mut MatMut<'_>) {
     let (n_groups, mut w) = (k / B::GROUP, panel.as_ptr());
-    debug_assert!(packed.len() == int8_tile_len(k) && panel.len() >= n_groups * group_lines::<B>());
+    debug_assert!(packed.len() == tile_len(k) && panel.len() >= n_groups * group_lines::<B>());
     let starts = chain_starts(k / INT8_BLOCK);
     // SAFETY: the panel has n_groups groups, and the tile their blocks; parts are written by the first four chains; the features are the
     // caller's.

@@ -12,10 +12,11 @@
 
 use core::arch::x86_64::*;
 
-use super::vnni::Line;
+use super::vnni::{CHAINS, Line};
 use super::vnni_quads::{Quads, group};
+use super::vnni_tiles::MIN_ROWS_OF_TILES;
 use super::{vnni_few, vnni_one};
-use crate::generic::int8::{CHAINS, INT8_BLOCK, Int8Rows, MIN_ROWS_OF_TILES};
+use crate::generic::int8::{INT8_BLOCK, Int8Rows};
 use crate::view::MatMut;
 
 /// How far ahead of each stream the second-level cache is asked for more, see `INT8.md`.

@@ -3,10 +3,7 @@
 use std::ops::Range;
 
 use infer_kernels::testing::{Guarded, Seeded};
-use infer_kernels::{
-    Activations, DType, INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, MATMUL_SCRATCH, MatMut, decode, int8_tile_len, int8_tiles,
-    pack_int8_tile,
-};
+use infer_kernels::{Activations, DType, INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, MATMUL_SCRATCH, MatMut, decode};
 
 use crate::{TINY, UNIT, assert_close, assert_intact};
 
@@ -89,41 +86,6 @@ fn every_rung_rounds_to_the_same_bytes() {
     }
 }
 
-/// Each number of each row where the product looks for it: one beside those of the other rows, blocks in the order of the chains.
-#[test]
-fn tiles_hold_the_numbers_of_their_rows() {
-    let (m, n_blocks) = (41, 21);
-    let k = n_blocks * INT8_BLOCK;
-    let mut seeded = Seeded(6);
-    let x: Vec<f32> = (0..m * k).map(|_| seeded.uniform()).collect();
-    let x = rounded(&Kernels::detect(), &x);
-    let tiles = tiles(x.rows(0..m, n_blocks), k);
-    let order = (0..16).flat_map(|c| (c..n_blocks).step_by(16));
-    let mut at = 0;
-    let mut take = |want: i32| {
-        assert_eq!(tiles[at], want, "number {at}");
-        at += 1;
-    };
-    for first in [0, 12, 24, m - 12] {
-        for block in order.clone() {
-            let each = |of: &mut dyn FnMut(usize)| (first..first + 12).for_each(|row| of(row * n_blocks + block));
-            each(&mut |i| take(x.half_starts[2 * i]));
-            each(&mut |i| take(x.half_starts[2 * i + 1]));
-            each(&mut |i| take(x.offsets[i].to_bits() as i32));
-            each(&mut |i| take(x.starts[i]));
-            each(&mut |i| take(x.scales[i].to_bits() as i32));
-            for j in 0..INT8_BLOCK / 4 {
-                each(&mut |i| {
-                    let q = &x.q[i * INT8_BLOCK + 4 * j..];
-                    take(i32::from_ne_bytes([q[0] as u8, q[1] as u8, q[2] as u8, q[3] as u8]));
-                });
-            }
-        }
-    }
-    assert_eq!(at, tiles.len());
-    assert_eq!([0, 1, 35, 36, 40, 41, 48, 512].map(int8_tiles), [0, 0, 0, 3, 3, 4, 4, 43]);
-}
-
 #[test]
 fn ties_go_to_even_and_what_is_not_finite_stays_so() {
     let block = |first: &[f32]| {
@@ -203,17 +165,17 @@ fn weights(dtype: DType, n: usize, seeded: &mut Seeded) -> Weights {
     w
 }
 
-/// All tiles of rows of `k`.
-fn tiles(x: Int8Rows<'_>, k: usize) -> Vec<i32> {
-    let (n, len) = (int8_tiles(x.q.len() / k), int8_tile_len(k));
+/// All tiles of rows of `k` that the kernels want.
+fn tiles(kernels: &Kernels, x: Int8Rows<'_>, k: usize) -> Vec<i32> {
+    let (n, len) = kernels.int8_tiles(x.q.len() / k, k);
     let mut tiles = vec![i32::MIN; n * len];
-    tiles.chunks_exact_mut(len).enumerate().for_each(|(i, to)| pack_int8_tile(x, k, i, to));
+    tiles.chunks_exact_mut(len.max(1)).enumerate().for_each(|(i, to)| kernels.pack_int8_tile(x, k, i, to));
     tiles
 }
 
 /// The product, without tiles and with them, with scratch for a row, for a panel of 16 as well, and for all: each, if they differ in nothing.
 fn multiply(kernels: &Kernels, dtype: DType, w: &[u8], x: Int8Rows<'_>, k: usize, n: usize) -> Vec<f32> {
-    let tiles = tiles(x, k);
+    let tiles = tiles(kernels, x, k);
     let of = |scratch_len: usize, tiles| {
         let x = Int8Rows { tiles, ..x };
         let mut out = Guarded::new(x.q.len() / k * n, 0, f32::NAN, || 0.0);

@@ -1,0 +1,210 @@
+//! How products of AVX2 read activations that were rounded to bytes: row by row, or packed by tiles of four rows.
+//!
+//! Not here: the products (`avx2_int8.rs`), how activations are rounded (`generic/int8.rs`).
+//!
+//! ```text
+//! a tile:     bytes           [k / 4][4 rows][4 bytes]
+//!             scales          [k / 32][4 rows]
+//!             offsets         [k / 32][4 rows]
+//!             starts          [k / 32][4 rows]
+//!             half_starts     [k / 16][4 rows]
+//! ```
+//!
+//! A product reads the bytes from one end to the other, and of the others what its format needs. Rows as they lie are often multiples of 4 KiB
+//! apart and then compete for the same lines of the caches.
+
+use core::arch::x86_64::*;
+
+use super::avx2_int8_panels::Kind;
+use crate::dispatch::Int8Tiles;
+use crate::generic::int8::{CODE_OFFSET, INT8_BLOCK, Int8Rows};
+
+/// These tiles, to the table of kernels.
+pub(super) const TILES: Int8Tiles = Int8Tiles { count: tiles, len: tile_len, pack };
+
+/// Rows of a tile: with two panels they are eight sums.
+pub(super) const TILE_ROWS: usize = 4;
+
+/// Numbers that a row has in a tile.
+#[derive(Clone, Copy)]
+struct Lens {
+    bytes: usize,
+    blocks: usize,
+    halves: usize,
+}
+
+impl Lens {
+    fn of(k: usize) -> Lens {
+        Lens { bytes: k / 4, blocks: k / INT8_BLOCK, halves: 2 * k / INT8_BLOCK }
+    }
+}
+
+/// The number of tiles of `m` rows.
+fn tiles(m: usize) -> usize {
+    m / TILE_ROWS
+}
+
+/// The numbers of a tile of rows of `k`.
+pub(super) fn tile_len(k: usize) -> usize {
+    let Lens { bytes, blocks, halves } = Lens::of(k);
+    (bytes + 3 * blocks + halves) * TILE_ROWS
+}
+
+/// Packs tile `i` of all rows. k: elements of a row; `i` is below [`tiles`]; to: [`tile_len`] numbers
+fn pack(x: Int8Rows<'_>, k: usize, i: usize, to: &mut [i32]) {
+    let Lens { bytes, blocks, halves } = Lens::of(k);
+    let (q, to) = (x.q.as_chunks::<4>().0, to.as_chunks_mut::<TILE_ROWS>().0);
+    let (to_bytes, to) = to.split_at_mut(bytes);
+    let (to_scales, to) = to.split_at_mut(blocks);
+    let (to_offsets, to) = to.split_at_mut(blocks);
+    let (to_starts, to_half_starts) = to.split_at_mut(blocks);
+    for b in 0..TILE_ROWS {
+        let row = i * TILE_ROWS + b;
+        for (to, q) in to_bytes.iter_mut().zip(&q[row * bytes..]) {
+            to[b] = i32::from_ne_bytes(q.map(|q| q as u8));
+        }
+        for j in 0..blocks {
+            to_scales[j][b] = x.scales[row * blocks + j].to_bits() as i32;
+            to_offsets[j][b] = x.offsets[row * blocks + j].to_bits() as i32;
+            to_starts[j][b] = x.starts[row * blocks + j];
+        }
+        for (to, start) in to_half_starts.iter_mut().zip(&x.half_starts[row * halves..]) {
+            to[b] = *start;
+        }
+    }
+}
+
+/// Rows of activations, of a tile if `PACKED` and as they lie otherwise, from where a segment of k begins.
+#[derive(Clone, Copy)]
+pub(super) struct Source<const PACKED: bool> {
+    bytes: *const i32,
+    scales: *const f32,
+    offsets: *const f32,
+    starts: *const i32,
+    half_starts: *const i32,
+    lens: Lens,
+}
+
+impl Source<false> {
+    /// Rows from `t` on and their elements from `from` on, which begins a block.
+    ///
+    /// # Safety
+    /// There are such rows, of `k`.
+    #[inline(always)]
+    pub unsafe fn of_rows(x: Int8Rows<'_>, k: usize, t: usize, from: usize) -> Self {
+        let (lens, at) = (Lens::of(k), t * k + from);
+        // SAFETY: the caller's contract.
+        unsafe {
+            Source {
+                bytes: x.q.as_ptr().add(at).cast(),
+                scales: x.scales.as_ptr().add(at / INT8_BLOCK),
+                offsets: x.offsets.as_ptr().add(at / INT8_BLOCK),
+                starts: x.starts.as_ptr().add(at / INT8_BLOCK),
+                half_starts: x.half_starts.as_ptr().add(2 * at / INT8_BLOCK),
+                lens,
+            }
+        }
+    }
+}
+
+impl Source<true> {
+    /// The rows of tile `i` and their elements from `from` on, which begins a block.
+    ///
+    /// # Safety
+    /// There is such a tile, of rows of `k`.
+    #[inline(always)]
+    pub unsafe fn of_tile(x: Int8Rows<'_>, k: usize, i: usize, from: usize) -> Self {
+        let lens = Lens::of(k);
+        // SAFETY: the caller's contract.
+        unsafe {
+            let bytes = x.tiles.as_ptr().add(i * tile_len(k));
+            let scales = bytes.add(lens.bytes * TILE_ROWS);
+            let offsets = scales.add(lens.blocks * TILE_ROWS);
+            let starts = offsets.add(lens.blocks * TILE_ROWS);
+            let half_starts = starts.add(lens.blocks * TILE_ROWS);
+            let block = from / INT8_BLOCK * TILE_ROWS;
+            Source {
+                bytes: bytes.add(from / 4 * TILE_ROWS),
+                scales: scales.add(block).cast(),
+                offsets: offsets.add(block).cast(),
+                starts: starts.add(block),
+                half_starts: half_starts.add(2 * block),
+                lens,
+            }
+        }
+    }
+}
+
+/// All of these need AVX2 and that the source has row `b` and what is asked for of it.
+impl<const PACKED: bool> Source<PACKED> {
+    /// Where number `j` of row `b` lies, of which a row has `n`.
+    #[inline(always)]
+    fn at(b: usize, j: usize, n: usize) -> usize {
+        if PACKED { j * TILE_ROWS + b } else { b * n + j }
+    }
+
+    /// The `j`-th 32 activations of a row as they lie.
+    ///
+    /// # Safety
+    /// See above; rows are not packed.
+    #[inline(always)]
+    pub unsafe fn block(self, b: usize, j: usize) -> __m256i {
+        const { assert!(!PACKED) };
+        // SAFETY: the contract stated above.
+        unsafe { _mm256_loadu_si256(self.bytes.add(Self::at(b, j * INT8_BLOCK / 4, self.lens.bytes)).cast()) }
+    }
+
+    /// The `j`-th four activations, in all lanes.
+    ///
+    /// # Safety
+    /// See above.
+    #[inline(always)]
+    pub unsafe fn four(self, b: usize, j: usize) -> __m256i {
+        // SAFETY: the contract stated above.
+        unsafe { _mm256_set1_epi32(self.bytes.add(Self::at(b, j, self.lens.bytes)).read_unaligned()) }
+    }
+
+    /// The scale of group `g`, in all lanes.
+    ///
+    /// # Safety
+    /// See above.
+    #[inline(always)]
+    pub unsafe fn scale<K: Kind>(self, b: usize, g: usize) -> __m256 {
+        // SAFETY: the contract stated above.
+        unsafe { _mm256_set1_ps(*self.scales.add(Self::at(b, g * K::GROUP / INT8_BLOCK, self.lens.blocks))) }
+    }
+
+    /// What is added to the sum of group `g`, in all lanes, whose codes are `offset` too large: [`Int8Rows`] has it for codes that are 128
+    /// too large.
+    ///
+    /// # Safety
+    /// See above.
+    #[inline(always)]
+    pub unsafe fn start<K: Kind>(self, b: usize, g: usize, offset: usize) -> __m256i {
+        // SAFETY: the contract stated above.
+        unsafe {
+            let start = match K::GROUP {
+                INT8_BLOCK => *self.starts.add(Self::at(b, g, self.lens.blocks)),
+                _ => *self.half_starts.add(Self::at(b, g, self.lens.halves)),
+            };
+            _mm256_sra_epi32(_mm256_set1_epi32(start), _mm_cvtsi32_si128((CODE_OFFSET.ilog2() - offset.ilog2()) as i32))
+        }
+    }
+
+    /// What the minimum of group `g` is multiplied by, in all lanes: the negated sum of its activations.
+    ///
+    /// # Safety
+    /// See above.
+    #[inline(always)]
+    pub unsafe fn offset<K: Kind>(self, b: usize, g: usize) -> __m256 {
+        // SAFETY: the contract stated above.
+        unsafe {
+            if K::GROUP == INT8_BLOCK {
+                return _mm256_set1_ps(*self.offsets.add(Self::at(b, g, self.lens.blocks)));
+            }
+            // Of half a block there is the sum of bytes; a power of two divides exactly.
+            let negated = *self.half_starts.add(Self::at(b, g, self.lens.halves)) as f32 / CODE_OFFSET as f32;
+            _mm256_mul_ps(_mm256_set1_ps(negated), self.scale::<K>(b, g))
+        }
+    }
+}
