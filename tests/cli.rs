@@ -519,10 +519,10 @@ mod unix {
         for limit in ["-n 16", "-s 256"] {
             assert_same_text(&expected, &shell(&format!("ulimit {limit}; exec \"$0\" \"$@\""), &args).succeeds());
         }
-        // However little address space there is beside the program's own image (22 MB, 8 of them the built-in model, without which the
+        // However little address space there is beside the program's own image (25 MB, 8 of them the built-in model, without which the
         // kernel ends it): the text, or a clean lack of resources.
         #[cfg(target_os = "linux")]
-        for kib in [28_000, 38_000, 58_000, 108_000, 408_000] {
+        for kib in [31_000, 38_000, 58_000, 108_000, 408_000] {
             let output = shell(&format!("ulimit -v {kib}; exec \"$0\" \"$@\""), &args).run();
             let stderr = text(&output.stderr);
             match output.status.code() {
