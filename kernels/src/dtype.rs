@@ -9,6 +9,12 @@ use crate::block::Block;
 
 /// One entry of `by_dtype!`.
 macro_rules! entry {
+    (floats, $block:ty, $blocks:ident) => {
+        None
+    };
+    (blocks, $block:ty, $blocks:ident) => {
+        Some($blocks::<$block>)
+    };
     (floats, $block:ty, $floats:ident, $blocks:ident) => {
         $floats::<$block>
     };
@@ -86,8 +92,9 @@ macro_rules! registry {
         }
 
         /// An array with one entry for each format: `by_dtype!(f, g)` is `[f::<f32>, f::<f16>, ..., g::<Q4_0>, ...]`, where `f` takes an
-        /// `Element` and `g` any other `Block`.
+        /// `Element` and `g` any other `Block`; `by_dtype!(None, g)` has `None` for each `Element` and `Some(g)` for the others.
         macro_rules! by_dtype {
+            (None, $blocks:ident) => { [$($crate::dtype::entry!($kind, $block, $blocks),)*] };
             ($floats:ident, $blocks:ident) => { [$($crate::dtype::entry!($kind, $block, $floats, $blocks),)*] };
         }
         pub(crate) use by_dtype;

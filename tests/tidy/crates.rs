@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &str)] =
 /// Every foreign crate, and where product code may name it.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("half", &["kernels/src/"]),
-    ("wide", &["kernels/src/arch/portable.rs"]),
+    ("wide", &["kernels/src/arch/portable.rs", "kernels/src/arch/portable_int8.rs", "kernels/src/arch/portable_int8_panels.rs"]),
     // Functions that have the same bits on every machine: the scalar oracle's, and the engine's angles and probabilities.
     ("libm", &["kernels/src/", "engine/src/"]),
     ("memmap2", &["loaders/src/mmap.rs"]),

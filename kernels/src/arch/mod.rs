@@ -3,6 +3,8 @@
 //! Not here: algorithms (`generic/`) and the choice among the rungs (`dispatch.rs`).
 
 pub(crate) mod portable;
+mod portable_int8;
+mod portable_int8_panels;
 pub(crate) mod scalar;
 
 #[cfg(target_arch = "x86_64")]

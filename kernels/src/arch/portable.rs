@@ -1,4 +1,4 @@
-//! The portable rung: eight lanes by the `wide` crate, on any CPU. The only file that names `wide`.
+//! The portable rung: eight lanes by the `wide` crate, on any CPU. Only this rung's files name `wide`; products of bytes are in `portable_int8.rs`.
 //!
 //! `wide` chooses instructions when it is built, so on x86-64 these are two SSE2 halves without fused multiply-add: this is the rung for
 //! CPUs that no other file covers, and not a way to AVX2.
@@ -6,6 +6,7 @@
 use half::{bf16, f16};
 use wide::{bytemuck, f32x8, i16x8, i32x8, u16x8};
 
+use crate::arch::portable_int8;
 use crate::attention::{AttentionKernels, by_kv_dtype};
 use crate::block::{Element, Quantized, cast};
 use crate::convert;
@@ -14,6 +15,7 @@ use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{self as attempts, Candidates, Outcome};
 use crate::generic::attention::{Chunk, Rows, Stored, Sums};
 use crate::generic::decode::decode_blocks;
+use crate::generic::int8::Int8Rows;
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
@@ -31,7 +33,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     f32_tiles: None,
     matmul_bf16: [None; DType::COUNT],
-    matmul_int8: [None; DType::COUNT],
+    matmul_int8: by_dtype!(None, matmul_int8),
     int8_tiles: None,
     rmsnorm,
     rope,
@@ -52,7 +54,7 @@ pub(crate) const PROBES: Probes = Probes {
     read: by_read_way!(read),
     f32: MultiplyAdds { run: multiply_adds_f32, per_round: (6 * <Lanes<f32x8> as Instruction>::MACS) as u64 },
     bf16: None,
-    int8: None,
+    int8: Some(MultiplyAdds { run: multiply_adds_int8, per_round: (12 * Maddwd::MACS) as u64 }),
 };
 
 // SAFETY: plain Rust on arrays needs no CPU feature; loads and stores go through unaligned copies of LANES elements.
@@ -193,6 +195,10 @@ fn matmul_f32_blocks<B: Quantized>(w: &[u8], x: &[f32], k: usize, out: MatMut<'_
     unsafe { matmul_packed(w, x, k, out, scratch) }
 }
 
+fn matmul_int8<B: Quantized>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>, scratch: &mut [f32]) {
+    portable_int8::matmul(cast::<B>(w).expect("checked by dispatch"), x, k, &mut out, scratch);
+}
+
 unsafe fn matmul_packed(w: Packed<'_>, x: &[f32], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     // SAFETY: dispatch checked the shapes; no CPU feature is needed.
     unsafe { matmul_blocks::<f32x8, 2, 2>(w, x, k, out, scratch) }
@@ -241,6 +247,37 @@ unsafe fn attend<S: Stored>(layout: KvLayout, chunk: &Chunk<'_>, rows: Rows, q: 
 unsafe fn merge(chunk: &[f32], running: &mut Sums<'_>) {
     // SAFETY: dispatch checked the shapes; no CPU feature is needed.
     unsafe { attention::merge::<f32x8>(chunk, running) }
+}
+
+/// What products of bytes are made of: two products of 16 bits to a lane of 32.
+struct Maddwd;
+
+// SAFETY: safe operations, for which no CPU feature is needed.
+unsafe impl Instruction for Maddwd {
+    type Acc = i16x8;
+    type Operand = i16x8;
+    const MACS: usize = 8;
+
+    #[inline(always)]
+    unsafe fn acc(i: u8) -> i16x8 {
+        i16x8::splat(i.into())
+    }
+
+    #[inline(always)]
+    unsafe fn operand() -> i16x8 {
+        i16x8::splat(3)
+    }
+
+    /// The accumulator is a factor: a product of two operands alone would be taken out of the loop.
+    #[inline(always)]
+    unsafe fn mul_add(acc: i16x8, a: i16x8, _: i16x8) -> i16x8 {
+        bytemuck::cast(acc.dot(a))
+    }
+}
+
+fn multiply_adds_int8(rounds: usize) {
+    // SAFETY: no CPU feature is needed.
+    unsafe { probe::multiply_adds::<Maddwd, 12>(rounds) }
 }
 
 fn multiply_adds_f32(rounds: usize) {

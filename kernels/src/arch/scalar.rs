@@ -11,6 +11,7 @@ use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{Candidates, Outcome, TRIED};
 use crate::generic::attention::{Chunk, Rows, Sums};
 use crate::generic::int8;
+use crate::generic::probe::Probes;
 use crate::kv::{KV_PAGE_LEN, KvDType, KvLayout};
 use crate::view::MatMut;
 
@@ -32,7 +33,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     merge,
     attempt: [attempt; 2],
     // The oracle is no measure of a machine; what the build's own instructions can do is.
-    probes: portable::PROBES,
+    probes: Probes { int8: None, ..portable::PROBES },
     bf16_is_faster: false,
 };
 

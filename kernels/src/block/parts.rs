@@ -91,15 +91,16 @@ pub(super) fn looked_up(codes: u64, pairs: &Pairs) -> u64 {
 /// their low 4 bits in a half of bytes 8..12 (scale low, minimum high) and their upper 2 bits above the first four.
 #[inline(always)]
 pub(super) fn scales_and_minima(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
-    let (mut scales, mut minima) = ([0; 8], [0; 8]);
-    for j in 0..4 {
-        let (a, b, c) = (packed[j], packed[j + 4], packed[j + 8]);
-        scales[j] = a & 0x3f;
-        minima[j] = b & 0x3f;
-        scales[j + 4] = (c & 0x0f) | ((a >> 6) << 4);
-        minima[j + 4] = (c >> 4) | ((b >> 6) << 4);
-    }
-    (scales, minima)
+    let (words, _) = packed.as_chunks();
+    let (a, b, c) = (u32::from_le_bytes(words[0]), u32::from_le_bytes(words[1]), u32::from_le_bytes(words[2]));
+    (of_six_bits(a, c), of_six_bits(b, c >> 4))
+}
+
+/// Four numbers in the low 6 bits of bytes, and four whose low 4 bits are those of other bytes and whose upper 2 lie above the first four.
+#[inline(always)]
+fn of_six_bits(first: u32, low: u32) -> [u8; 8] {
+    let others = (low & 0x0f0f_0f0f) | ((first >> 2) & 0x3030_3030);
+    (u64::from(first & 0x3f3f_3f3f) | u64::from(others) << 32).to_le_bytes()
 }
 
 /// The inverse of [`scales_and_minima`]; the upper two bits of each are dropped.

@@ -20,7 +20,7 @@ pub enum Arithmetic {
     F32,
     /// bf16 multiplied, added to f32.
     Bf16,
-    /// u8 multiplied by i8, added to i32.
+    /// u8, or what is widened to 16 bits, multiplied by i8, added to i32.
     Int8,
 }
 

@@ -147,7 +147,11 @@ fn weights(dtype: DType, n: usize, seeded: &mut Seeded) -> Weights {
             _ => {}
         }
         let decoded = of(&block);
-        if decoded.iter().all(|x| x.abs() < 1e30) {
+        // A scale that is too large shows where no code is zero.
+        let mut without_zeros = block.clone();
+        let is_header = |i: &usize| scale.contains(i) || minimum.as_ref().is_some_and(|at| at.contains(i));
+        (0..block.len()).filter(|i| !is_header(i)).for_each(|i| without_zeros[i] = 0x77);
+        if decoded.iter().chain(&of(&without_zeros)).all(|x| x.abs() < 1e30) {
             let (mut without_minimum, mut only_minimum) = (block.clone(), block.clone());
             only_minimum[scale.clone()].fill(0);
             let minima = match &minimum {
