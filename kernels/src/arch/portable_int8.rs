@@ -208,9 +208,9 @@ impl<const GROUP: usize, const HAS_MINIMA: bool> Kind for Groups<GROUP, HAS_MINI
 
 /// Evaluates an expression in which a type stands for the kind of a format.
 macro_rules! by_kind {
-    ($format:ty, $kind:ident, $value:expr) => {{
+    ($block:ty, $kind:ident, $value:expr) => {{
         use crate::arch::portable_int8::Groups;
-        match (<$format>::GROUP, <$format>::HAS_MINIMA) {
+        match (<$block>::GROUP, <$block>::HAS_MINIMA) {
             (32, false) => {
                 type $kind = Groups<32, false>;
                 $value
