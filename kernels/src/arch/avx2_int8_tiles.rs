@@ -52,25 +52,26 @@ pub(super) fn tile_len(k: usize) -> usize {
 
 /// Packs tile `i` of all rows. k: elements of a row; `i` is below [`tiles`]; to: [`tile_len`] numbers
 fn pack(x: Int8Rows<'_>, k: usize, i: usize, to: &mut [i32]) {
-    let Lens { bytes, blocks, halves } = Lens::of(k);
-    let (q, to) = (x.q.as_chunks::<4>().0, to.as_chunks_mut::<TILE_ROWS>().0);
-    let (to_bytes, to) = to.split_at_mut(bytes);
-    let (to_scales, to) = to.split_at_mut(blocks);
-    let (to_offsets, to) = to.split_at_mut(blocks);
-    let (to_starts, to_half_starts) = to.split_at_mut(blocks);
-    for b in 0..TILE_ROWS {
-        let row = i * TILE_ROWS + b;
-        for (to, q) in to_bytes.iter_mut().zip(&q[row * bytes..]) {
-            to[b] = i32::from_ne_bytes(q.map(|q| q as u8));
-        }
-        for j in 0..blocks {
-            to_scales[j][b] = x.scales[row * blocks + j].to_bits() as i32;
-            to_offsets[j][b] = x.offsets[row * blocks + j].to_bits() as i32;
-            to_starts[j][b] = x.starts[row * blocks + j];
-        }
-        for (to, start) in to_half_starts.iter_mut().zip(&x.half_starts[row * halves..]) {
-            to[b] = *start;
-        }
+    let lens = Lens::of(k);
+    let (q, _) = x.q.as_chunks();
+    let (bytes, to) = to.split_at_mut(lens.bytes * TILE_ROWS);
+    let (scales, to) = to.split_at_mut(lens.blocks * TILE_ROWS);
+    let (offsets, to) = to.split_at_mut(lens.blocks * TILE_ROWS);
+    let (starts, half_starts) = to.split_at_mut(lens.blocks * TILE_ROWS);
+    side_by_side(i, q, bytes, |[q0, q1, q2, q3]: [i8; 4]| i32::from_ne_bytes([q0 as u8, q1 as u8, q2 as u8, q3 as u8]));
+    side_by_side(i, x.scales, scales, |scale: f32| scale.to_bits() as i32);
+    side_by_side(i, x.offsets, offsets, |offset: f32| offset.to_bits() as i32);
+    side_by_side(i, x.starts, starts, |start| start);
+    side_by_side(i, x.half_starts, half_starts, |start| start);
+}
+
+/// Writes the numbers of the four rows of tile `i`, as many of each as there is room for, one of each row beside the others'.
+#[inline(always)]
+fn side_by_side<T: Copy>(i: usize, rows: &[T], to: &mut [i32], as_i32: impl Fn(T) -> i32) {
+    let (n, (to, _)) = (to.len() / TILE_ROWS, to.as_chunks_mut::<TILE_ROWS>());
+    let [a, b, c, d] = core::array::from_fn(|row| &rows[(i * TILE_ROWS + row) * n..][..n]);
+    for (j, to) in to.iter_mut().enumerate() {
+        *to = [as_i32(a[j]), as_i32(b[j]), as_i32(c[j]), as_i32(d[j])];
     }
 }
 
