@@ -23,8 +23,9 @@ pub(crate) unsafe fn decode_blocks<V: Vector, B: Quantized>(bytes: &[u8], out: &
             block.write_codes(codes);
             block.write_scales(scales, minima);
         }
-        let groups = codes.chunks_exact(B::GROUP).zip(scales).zip(minima);
-        for (out, ((codes, scale), minimum)) in out.chunks_exact_mut(B::GROUP).zip(groups) {
+        // By reference: arrays by value are copied, by loads of vectors that wait for what was just stored number by number.
+        let groups = codes.chunks_exact(B::GROUP).zip(&scales).zip(&minima);
+        for (out, ((codes, &scale), &minimum)) in out.chunks_exact_mut(B::GROUP).zip(groups) {
             // SAFETY: a group is a whole number of vectors; the features are the caller's.
             unsafe {
                 let (scale, minimum) = (V::splat(scale), V::splat(minimum));
