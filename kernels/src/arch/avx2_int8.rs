@@ -1,6 +1,7 @@
 //! Products of weights in blocks with int8 activations by AVX2: `vpmaddubsw`, 32 multiply-adds of bytes to 16 sums.
 //!
-//! Not here: how formats are unpacked (`avx2_int8_panels.rs`, `avx2_int8_formats.rs`), how activations are read (`avx2_int8_tiles.rs`), the products of AVX-512 (`vnni.rs`).
+//! Not here: how formats are unpacked (`avx2_int8_panels.rs`, `avx2_int8_formats.rs`), how activations are read (`avx2_int8_tiles.rs`), the
+//! products of AVX-512 (`vnni.rs`).
 //!
 //! ```text
 //! for each one or two panels of eight weight rows, whose lanes are the rows:

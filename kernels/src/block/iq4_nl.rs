@@ -2,7 +2,7 @@
 //! here: arithmetic on it (`generic/`).
 
 use super::Block;
-use super::parts::{NON_LINEAR_PAIRS, looked_up, nibbles, scale, store};
+use super::parts::{NON_LINEAR_PAIRS, scale, store_values};
 use super::quantized::{self, Quantized};
 use crate::dtype::DType;
 
@@ -42,10 +42,7 @@ impl Quantized for Iq4Nl {
 
     #[inline(always)]
     fn write_codes(&self, out: &mut [i8]) {
-        let packed = nibbles(&self.qs);
-        for i in 0..4 {
-            store(looked_up(packed[i], &NON_LINEAR_PAIRS), i, out);
-        }
+        store_values(&self.qs, &NON_LINEAR_PAIRS, 0, out);
     }
 
     #[inline(always)]

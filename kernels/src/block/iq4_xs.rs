@@ -2,7 +2,7 @@
 //! w = d · (s - 32) · value(q). Not here: arithmetic on it (`generic/`).
 
 use super::Block;
-use super::parts::{NON_LINEAR_PAIRS, SUPER_BLOCK, looked_up, nibbles, scale, store};
+use super::parts::{NON_LINEAR_PAIRS, SUPER_BLOCK, scale, store_values};
 use super::quantized::{self, Quantized};
 use crate::dtype::DType;
 
@@ -47,10 +47,7 @@ impl Quantized for Iq4Xs {
     fn write_codes(&self, out: &mut [i8]) {
         let (qs, _) = self.qs.as_chunks::<16>();
         for (group, packed) in qs.iter().enumerate() {
-            let packed = nibbles(packed);
-            for i in 0..4 {
-                store(looked_up(packed[i], &NON_LINEAR_PAIRS), group * 4 + i, out);
-            }
+            store_values(packed, &NON_LINEAR_PAIRS, group * 4, out);
         }
     }
 

@@ -2,7 +2,7 @@
 //! value(q). Not here: arithmetic on it (`generic/`).
 
 use super::Block;
-use super::parts::{Pairs, looked_up, nibbles, pairs, store};
+use super::parts::{Pairs, pairs, store_values};
 use super::quantized::{self, Quantized};
 use crate::dtype::DType;
 
@@ -48,10 +48,7 @@ impl Quantized for Mxfp4 {
 
     #[inline(always)]
     fn write_codes(&self, out: &mut [i8]) {
-        let packed = nibbles(&self.qs);
-        for i in 0..4 {
-            store(looked_up(packed[i], &PAIRS), i, out);
-        }
+        store_values(&self.qs, &PAIRS, 0, out);
     }
 
     #[inline(always)]

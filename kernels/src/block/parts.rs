@@ -1,5 +1,5 @@
-//! What several block formats share: half-precision scales, packed 4-bit codes and fifth bits, the packed 6-bit scales of Q4_K and Q5_K, the non-linear
-//! 4-bit codes.
+//! What several block formats share: half-precision scales, packed 4-bit codes and fifth bits, the packed 6-bit scales of Q4_K and Q5_K, and
+//! the non-linear 4-bit codes.
 //!
 //! Not here: any format by itself; each is a file beside this one.
 
@@ -17,8 +17,8 @@ pub(super) fn scale(bytes: [u8; 2]) -> f32 {
     f16_to_f32(u16::from_le_bytes(bytes))
 }
 
-/// Bytes `8i..` of a block as one number. Codes are unpacked eight at a time in such numbers, each in its byte: that is fast on any CPU, and loops over
-/// bytes are so only where the compiler happens to make vectors of them.
+/// Bytes `8i..` of a block as one number. Codes are unpacked eight at a time in such numbers, each in its byte: that is fast on any CPU, and
+/// loops over bytes are so only where the compiler happens to make vectors of them.
 #[inline(always)]
 pub(super) fn eight(bytes: &[u8], i: usize) -> u64 {
     u64::from_le_bytes(bytes.as_chunks().0[i])
@@ -77,7 +77,7 @@ pub(super) static NON_LINEAR_PAIRS: Pairs = pairs(&NON_LINEAR);
 
 /// The values of eight codes of 4 bits.
 #[inline(always)]
-pub(super) fn looked_up(codes: u64, pairs: &Pairs) -> u64 {
+fn looked_up(codes: u64, pairs: &Pairs) -> u64 {
     let packed = codes | (codes >> 4);
     let mut values = 0;
     for i in 0..4 {
@@ -87,10 +87,28 @@ pub(super) fn looked_up(codes: u64, pairs: &Pairs) -> u64 {
     values
 }
 
+/// Writes the values of 32 codes of 4 bits, the first of which is code `8i` of a block: the low halves of 16 bytes, then the high halves.
+#[inline(always)]
+pub(super) fn store_values(packed: &[u8; 16], pairs: &Pairs, i: usize, out: &mut [i8]) {
+    let codes = nibbles(packed);
+    for j in 0..4 {
+        store(looked_up(codes[j], pairs), i + j, out);
+    }
+}
+
+/// The scales and minima of Q4_K and Q5_K, the packed numbers of [`scales_and_minima`] by a scale each. d, dmin: f16s; scales, minima: (8,)
+#[inline(always)]
+pub(super) fn scales_in_two_levels(d: [u8; 2], dmin: [u8; 2], packed: &[u8; 12], scales: &mut [f32], minima: &mut [f32]) {
+    let (d, dmin, packed) = (scale(d), scale(dmin), scales_and_minima(packed));
+    for j in 0..8 {
+        (scales[j], minima[j]) = (d * f32::from(packed.0[j]), dmin * f32::from(packed.1[j]));
+    }
+}
+
 /// Eight scales and eight minima of 6 bits each. Of both, the first four lie in the low 6 bits of bytes 0..4 and 4..8; the others have
 /// their low 4 bits in a half of bytes 8..12 (scale low, minimum high) and their upper 2 bits above the first four.
 #[inline(always)]
-pub(super) fn scales_and_minima(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
+fn scales_and_minima(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
     let (words, _) = packed.as_chunks();
     let (a, b, c) = (u32::from_le_bytes(words[0]), u32::from_le_bytes(words[1]), u32::from_le_bytes(words[2]));
     (of_six_bits(a, c), of_six_bits(b, c >> 4))

@@ -1,7 +1,7 @@
 //! `Q5K`: 256 weights of 5 bits, each 32 with a scale and a minimum of 6 bits (ggml type 13, Q5_K): w = d · s · q - dmin · m. Not here:
 //! arithmetic on it (`generic/`).
 
-use super::parts::{SUPER_BLOCK, eight, packed, scale, scales_and_minima, splat, store};
+use super::parts::{SUPER_BLOCK, eight, packed, scales_in_two_levels, splat, store};
 use super::quantized::{self, Quantized};
 use super::search::{self, stored};
 use super::{Block, Encoder};
@@ -68,10 +68,7 @@ impl Quantized for Q5K {
 
     #[inline(always)]
     fn write_scales(&self, scales: &mut [f32], minima: &mut [f32]) {
-        let (d, dmin, packed) = (scale(self.d), scale(self.dmin), scales_and_minima(&self.scales));
-        for j in 0..8 {
-            (scales[j], minima[j]) = (d * f32::from(packed.0[j]), dmin * f32::from(packed.1[j]));
-        }
+        scales_in_two_levels(self.d, self.dmin, &self.scales, scales, minima);
     }
 }
 

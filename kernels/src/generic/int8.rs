@@ -1,6 +1,7 @@
 //! Activations in blocks of 32 signed bytes, and how they are rounded to them.
 //!
-//! Not here: products, and the order in which those of many rows read activations (`arch/portable_int8*.rs`, `arch/avx2_int8*.rs`, `arch/vnni*.rs`). Scales are f32, since activations of one row may differ by more than f16 holds.
+//! Not here: products, and the order in which those of many rows read activations (`arch/portable_int8*.rs`, `arch/avx2_int8*.rs`,
+//! `arch/vnni*.rs`). Scales are f32, since activations of one row may differ by more than f16 holds.
 
 /// Activations in a block, as many as weights in a block of `Q8_0` and `Q4_0`.
 pub const INT8_BLOCK: usize = 32;
