@@ -27,15 +27,20 @@ pub enum Isa {
     Portable,
     /// AVX2, FMA and F16C.
     Avx2,
+    /// The same and AVX-VNNI.
+    AvxVnni,
     /// AVX-512 F and VL.
     Avx512,
+    /// AVX-512 F, VL, BW and VNNI.
+    Avx512Vnni,
     /// AVX-512 F, VL, BW, BF16 and VNNI.
     Avx512Bf16,
 }
 
 impl Isa {
     /// Every rung, the best last.
-    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+    pub const ALL: &'static [Isa] =
+        &[Isa::Scalar, Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16];
 
     /// The name by which `--isa` calls it.
     pub const fn name(self) -> &'static str {
@@ -43,7 +48,9 @@ impl Isa {
             Isa::Scalar => "scalar",
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avx_vnni",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Vnni => "avx512_vnni",
             Isa::Avx512Bf16 => "avx512_bf16",
         }
     }
@@ -94,13 +101,23 @@ const LADDER: &[Rung] = &[
     #[cfg(target_arch = "x86_64")]
     Rung { is_available: arch::avx2::is_available, is_for_this: || true, kernels: arch::avx2::KERNELS },
     #[cfg(target_arch = "x86_64")]
+    Rung { is_available: arch::avx_vnni::is_available, is_for_this: || true, kernels: arch::avx_vnni::KERNELS },
+    #[cfg(target_arch = "x86_64")]
     Rung { is_available: arch::avx512::is_available, is_for_this: || true, kernels: arch::avx512::KERNELS },
+    #[cfg(target_arch = "x86_64")]
+    Rung { is_available: arch::avx512_vnni::is_available, is_for_this: || true, kernels: arch::avx512_vnni::KERNELS },
+    #[cfg(target_arch = "x86_64")]
+    Rung {
+        is_available: arch::avx512_vnni::is_available,
+        is_for_this: arch::avx512_vnni::is_intel,
+        kernels: arch::avx512_vnni::PREFETCHING,
+    },
     #[cfg(target_arch = "x86_64")]
     Rung { is_available: arch::avx512_bf16::is_available, is_for_this: || true, kernels: arch::avx512_bf16::KERNELS },
     #[cfg(target_arch = "x86_64")]
     Rung {
         is_available: arch::avx512_bf16::is_available,
-        is_for_this: arch::avx512_bf16::is_intel,
+        is_for_this: arch::avx512_vnni::is_intel,
         kernels: arch::avx512_bf16::PREFETCHING,
     },
 ];

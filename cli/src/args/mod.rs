@@ -111,7 +111,10 @@ mod tests {
             (["--dry-allowed-length", "x"], "--dry-allowed-length: expected a whole number, 0 or more, found \"x\""),
             (["--compute", "f8"], "--compute: expected auto, f32, bf16 or int8, found \"f8\""),
             (["--kv-dtype", "q4"], "--kv-dtype: expected f32, f16, bf16 or q8, found \"q4\""),
-            (["--isa", "mmx"], "--isa: expected one of scalar, portable, avx2, avx512, avx512_bf16, found \"mmx\""),
+            (
+                ["--isa", "mmx"],
+                "--isa: expected one of scalar, portable, avx2, avx_vnni, avx512, avx512_vnni, avx512_bf16, found \"mmx\"",
+            ),
             (["-n", "1.5"], "--max-tokens: expected a whole number, 0 or more, found \"1.5\""),
         ] {
             assert_eq!(usage_line(&args), line);

@@ -7,10 +7,11 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use crate::arch::avx2_int8_dot::Maddubs;
 use crate::arch::avx2_int8_panels::Panel;
 use crate::arch::{avx2_int8, avx2_int8_tiles, avx2_panels};
 use crate::attention::{AttentionKernels, by_kv_dtype};
-use crate::block::{Element, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Quantized, cast};
+use crate::block::{Element, Quantized, cast};
 use crate::convert;
 use crate::dispatch::{F32Tiles, Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
@@ -37,7 +38,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
         matmul: by_dtype!(matmul_f32_tiles, matmul_f32_tiles_blocks),
     }),
     matmul_bf16: [None; DType::COUNT],
-    matmul_int8: [None; DType::COUNT],
+    matmul_int8: by_dtype!(None, matmul_int8),
     int8_tiles: Some(avx2_int8_tiles::TILES),
     rmsnorm,
     rope,
@@ -51,20 +52,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     attempt: [attempt::<false>, attempt::<true>],
     probes: PROBES,
     bf16_is_faster: false,
-}
-.with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0>)
-.with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0>)
-.with_matmul_int8(DType::Q4_1, matmul_int8::<Q4_1>)
-.with_matmul_int8(DType::Q5_0, matmul_int8::<Q5_0>)
-.with_matmul_int8(DType::Q5_1, matmul_int8::<Q5_1>)
-.with_matmul_int8(DType::Iq4Nl, matmul_int8::<Iq4Nl>)
-.with_matmul_int8(DType::Q4K, matmul_int8::<Q4K>)
-.with_matmul_int8(DType::Q5K, matmul_int8::<Q5K>)
-.with_matmul_int8(DType::Q6K, matmul_int8::<Q6K>)
-.with_matmul_int8(DType::Q2K, matmul_int8::<Q2K>)
-.with_matmul_int8(DType::Q3K, matmul_int8::<Q3K>)
-.with_matmul_int8(DType::Iq4Xs, matmul_int8::<Iq4Xs>)
-.with_matmul_int8(DType::Mxfp4, matmul_int8::<Mxfp4>);
+};
 
 /// What the machine can do with these vectors.
 pub(crate) const PROBES: Probes = Probes {
@@ -367,12 +355,10 @@ unsafe fn read<const STREAMS: usize, const PREFETCH: usize>(data: &[f32]) {
 pub(super) unsafe fn matmul_int8<P: Panel>(w: &[u8], x: Int8Rows<'_>, k: usize, mut out: MatMut<'_>, _: &mut [f32]) {
     let w = cast::<P>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { avx2_int8::matmul(w, x, k, &mut out) }
+    unsafe { avx2_int8::matmul::<Maddubs, P>(w, x, k, &mut out) }
 }
 
-/// `vpmaddubsw`, as its probe repeats it.
-struct Maddubs;
-
+// The probe of `vpmaddubsw` alone.
 // SAFETY: no method touches memory; the intrinsics need AVX2, which the trait asks of the caller.
 unsafe impl Instruction for Maddubs {
     type Acc = __m256i;

@@ -1,7 +1,7 @@
-//! Products of weights in blocks with int8 activations by AVX2: `vpmaddubsw`, 32 multiply-adds of bytes to 16 sums.
+//! Products of weights in blocks with int8 activations in vectors of 256 bits: the rungs AVX2 and AVX-VNNI.
 //!
-//! Not here: how formats are unpacked (`avx2_int8_panels.rs`, `avx2_int8_formats.rs`), how activations are read (`avx2_int8_tiles.rs`), the
-//! products of AVX-512 (`vnni.rs`).
+//! Not here: the instruction that multiplies (`avx2_int8_dot.rs`, `avx_vnni.rs`), how formats are unpacked (`avx2_int8_panels.rs`,
+//! `avx2_int8_formats.rs`), how activations are read (`avx2_int8_tiles.rs`), the products of AVX-512 (`vnni.rs`).
 //!
 //! ```text
 //! for each one or two panels of eight weight rows, whose lanes are the rows:
@@ -17,12 +17,14 @@
 //! many differ in nothing but nesting.
 //!
 //! One operand must be unsigned. Codes of up to six bits are stored without signs, larger by a constant, and each sum is less by as many times the
-//! activations' sum, which is exact; two to eight of their products fit in the 16 bits that AVX2 adds them in. A code of eight bits gives its sign to
-//! the activation, exactly: activations are never -128. Two products of at most 128 · 127 fit.
+//! activations' sum, which is exact; two to eight of their products fit in the 16 bits that AVX2 adds them in. There a code of eight bits gives its
+//! sign to the activation, exactly: activations are never -128, and two products of at most 128 · 127 fit. AVX-VNNI has codes of eight bits larger
+//! by a constant, too.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
+use super::avx2_int8_dot::{ByteDot, added};
 use super::avx2_int8_panels::{Added, Kind, PANEL_ROWS, Panel, Rows, Scales};
 use super::avx2_int8_tiles::{Source, TILE_ROWS, tile_len};
 use crate::generic::int8::{INT8_BLOCK, Int8Rows};
@@ -62,12 +64,22 @@ impl Room {
 
 /// Where a panel's segment lies: codes, [group][GROUP / 4] vectors, and scales and minima, a vector for each group.
 #[derive(Clone, Copy)]
-struct Part {
+pub(super) struct Part {
     codes: *mut __m256i,
     scales: Scales,
 }
 
 impl Part {
+    /// Vector `d` of the first group's codes.
+    ///
+    /// # Safety
+    /// It lies in the room.
+    #[inline(always)]
+    pub unsafe fn codes(&self, d: usize) -> __m256i {
+        // SAFETY: the caller's contract.
+        unsafe { *self.codes.add(d) }
+    }
+
     /// The same from `n` groups further on.
     ///
     /// # Safety
@@ -84,7 +96,7 @@ impl Part {
 
 /// Weight rows of a panel: `first`, and `apart` from each other. Those beyond the `count`-th are the last, again.
 #[derive(Clone, Copy)]
-struct PanelRows {
+pub(super) struct PanelRows {
     first: usize,
     apart: usize,
     count: usize,
@@ -155,7 +167,7 @@ impl PanelRows {
 /// - The shapes are as said and k is a multiple of the block.
 /// - The CPU has AVX2, FMA and F16C.
 #[inline(always)]
-pub(super) unsafe fn matmul<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, out: &mut MatMut<'_>) {
+pub(super) unsafe fn matmul<D: ByteDot, P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, out: &mut MatMut<'_>) {
     let (m, n) = (out.rows(), out.cols());
     debug_assert!(w.len() * P::LEN == n * k && x.q.len() == m * k && k.is_multiple_of(P::LEN));
     let mut r = 0;
@@ -166,8 +178,8 @@ pub(super) unsafe fn matmul<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, out: &
             for first in 0..apart {
                 let rows = PanelRows { first, apart, count: PANEL_ROWS };
                 match m {
-                    1 => rows.store(one_row(w, x, k, rows), out.row_mut(0)),
-                    _ => panels::<P, 1>(w, x, k, [rows], out),
+                    1 => rows.store(D::one_row(w, x, k, rows), out.row_mut(0)),
+                    _ => panels::<D, P, 1>(w, x, k, [rows], out),
                 }
             }
             r = apart * PANEL_ROWS;
@@ -175,11 +187,11 @@ pub(super) unsafe fn matmul<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, out: &
         while n - r > PANEL_ROWS {
             let count = PANEL_ROWS.min(n - r - PANEL_ROWS);
             let second = PanelRows { first: r + PANEL_ROWS, apart: 1, count };
-            panels::<P, 2>(w, x, k, [PanelRows { first: r, apart: 1, count: PANEL_ROWS }, second], out);
+            panels::<D, P, 2>(w, x, k, [PanelRows { first: r, apart: 1, count: PANEL_ROWS }, second], out);
             r += PANEL_ROWS + count;
         }
         if r < n {
-            panels::<P, 1>(w, x, k, [PanelRows { first: r, apart: 1, count: n - r }], out);
+            panels::<D, P, 1>(w, x, k, [PanelRows { first: r, apart: 1, count: n - r }], out);
         }
     }
 }
@@ -189,7 +201,13 @@ pub(super) unsafe fn matmul<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, out: &
 /// # Safety
 /// As [`matmul`]; the weight rows exist.
 #[inline(always)]
-unsafe fn panels<P: Panel, const MR: usize>(w: &[P], x: Int8Rows<'_>, k: usize, rows: [PanelRows; MR], out: &mut MatMut<'_>) {
+unsafe fn panels<D: ByteDot, P: Panel, const MR: usize>(
+    w: &[P],
+    x: Int8Rows<'_>,
+    k: usize,
+    rows: [PanelRows; MR],
+    out: &mut MatMut<'_>,
+) {
     let m = out.rows();
     let mut room =
         Room { codes: [MaybeUninit::uninit(); _], scales: [MaybeUninit::uninit(); _], minima: [MaybeUninit::uninit(); _] };
@@ -201,17 +219,17 @@ unsafe fn panels<P: Panel, const MR: usize>(w: &[P], x: Int8Rows<'_>, k: usize, 
             for a in 0..MR {
                 unpack(w, k, from, len, rows[a], parts[a]);
             }
-            let segment = Segment { begins: from == 0, len, added: P::ADDED };
+            let segment = Segment { begins: from == 0, len, added: added::<D, P>() };
             let mut t = 0;
             for i in 0..x.tiles.len() / tile_len(k) {
-                t += rows_of_tile::<P, MR, TILE_ROWS, true>(parts, segment, Source::of_tile(x, k, i, from), rows, t, out);
+                t += rows_of_tile::<D, P, MR, TILE_ROWS, true>(parts, segment, Source::of_tile(x, k, i, from), rows, t, out);
             }
             while t < m {
                 let source = Source::of_rows(x, k, t, from);
                 t += match m - t {
-                    1 => rows_of_tile::<P, MR, 1, false>(parts, segment, source, rows, t, out),
-                    2 | 3 => rows_of_tile::<P, MR, 2, false>(parts, segment, source, rows, t, out),
-                    _ => rows_of_tile::<P, MR, TILE_ROWS, false>(parts, segment, source, rows, t, out),
+                    1 => rows_of_tile::<D, P, MR, 1, false>(parts, segment, source, rows, t, out),
+                    2 | 3 => rows_of_tile::<D, P, MR, 2, false>(parts, segment, source, rows, t, out),
+                    _ => rows_of_tile::<D, P, MR, TILE_ROWS, false>(parts, segment, source, rows, t, out),
                 };
             }
         }
@@ -258,7 +276,7 @@ unsafe fn unpack<P: Panel>(w: &[P], k: usize, from: usize, len: usize, rows: Pan
 
 /// A segment of k.
 #[derive(Clone, Copy)]
-struct Segment {
+pub(super) struct Segment {
     /// Whether it is the first, where chains begin.
     begins: bool,
     /// Its weights.
@@ -272,7 +290,7 @@ struct Segment {
 /// # Safety
 /// As [`tile`]; the columns of `rows` and the activation rows lie in `out`.
 #[inline(always)]
-unsafe fn rows_of_tile<P: Panel, const MR: usize, const NR: usize, const PACKED: bool>(
+unsafe fn rows_of_tile<D: ByteDot, P: Panel, const MR: usize, const NR: usize, const PACKED: bool>(
     panels: [Part; MR],
     segment: Segment,
     x: Source<PACKED>,
@@ -290,7 +308,7 @@ unsafe fn rows_of_tile<P: Panel, const MR: usize, const NR: usize, const PACKED:
                 }
             }
         }
-        tile::<P::Kind, MR, NR, PACKED>(panels, segment, x, &mut acc);
+        D::tile::<P::Kind, MR, NR, PACKED>(panels, segment, x, &mut acc);
         for b in 0..NR {
             for a in 0..MR {
                 rows[a].store(acc[b][a], out.row_mut(t + b));
@@ -304,8 +322,8 @@ unsafe fn rows_of_tile<P: Panel, const MR: usize, const NR: usize, const PACKED:
 ///
 /// # Safety
 /// As [`matmul`]; the weight rows exist, and there is one row of activations.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256 {
+#[inline(always)]
+pub(super) unsafe fn one_row<D: ByteDot, P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256 {
     /// The groups of a block, at most.
     const MAX_GROUPS: usize = 16;
     const { assert!(P::LEN / P::Kind::GROUP <= MAX_GROUPS) };
@@ -324,20 +342,20 @@ unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows)
                 let mut products = [_mm256_setzero_si256(); PANEL_ROWS];
                 for j in 0..PANEL_ROWS {
                     let codes = (*blocks[j]).codes(i);
-                    let codes = match P::ADDED {
+                    let codes = match added::<D, P>() {
                         Added::Offset(offset) => _mm256_add_epi8(codes, _mm256_set1_epi8(offset as i8)),
                         _ => codes,
                     };
-                    products[j] = multiply::<P::Kind>(codes, bytes);
+                    products[j] = D::multiply::<P::Kind>(codes, bytes);
                 }
-                let [low, high] = halves_of_rows::<P::Kind>(products);
+                let [low, high] = halves_of_rows::<D, P::Kind>(products);
                 // The sums of the one group, or of the two.
                 let sums = if P::Kind::GROUP == INT8_BLOCK { [_mm256_add_epi32(low, high); 2] } else { [low, high] };
                 for g in 0..INT8_BLOCK / P::Kind::GROUP {
                     let at = i * (INT8_BLOCK / P::Kind::GROUP) + g;
                     let group = block * (INT8_BLOCK / P::Kind::GROUP) + g;
                     let mut sum = sums[g];
-                    if let Added::Offset(offset) = P::ADDED {
+                    if let Added::Offset(offset) = added::<D, P>() {
                         sum = _mm256_add_epi32(sum, x.start::<P::Kind>(0, group, offset));
                     }
                     let scale = _mm256_mul_ps(*to.scales.add(at), x.scale::<P::Kind>(0, group));
@@ -353,18 +371,18 @@ unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows)
     }
 }
 
-/// Of the products of eight rows, added by twos to 16 bits, the sums of the first and of the second half of each row: a lane for each.
+/// Of the products of eight rows, added by twos or by fours, the sums of the first and of the second half of each row: a lane for each.
 ///
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn halves_of_rows<K: Kind>(products: [__m256i; PANEL_ROWS]) -> [__m256i; 2] {
+unsafe fn halves_of_rows<D: ByteDot, K: Kind>(products: [__m256i; PANEL_ROWS]) -> [__m256i; 2] {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe {
         let (ones, mut v) = (_mm256_set1_epi16(1), products);
         // Four twos of products fit in 16 bits, or are widened before they are added.
-        let in_16_bits = K::DEPTH >= 4;
-        if !in_16_bits {
+        let in_16_bits = D::PRODUCTS == 2 && K::DEPTH >= 4;
+        if D::PRODUCTS == 2 && !in_16_bits {
             for j in 0..PANEL_ROWS {
                 v[j] = _mm256_madd_epi16(v[j], ones);
             }
@@ -381,29 +399,13 @@ unsafe fn halves_of_rows<K: Kind>(products: [__m256i; PANEL_ROWS]) -> [__m256i; 
     }
 }
 
-/// 32 products of codes with activations, added by twos to 16 bits.
-///
-/// # Safety
-/// The CPU has AVX2.
-#[inline(always)]
-unsafe fn multiply<K: Kind>(codes: __m256i, x: __m256i) -> __m256i {
-    // SAFETY: no memory is touched; the features are the caller's.
-    unsafe {
-        if K::SIGNED {
-            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
-        } else {
-            _mm256_maddubs_epi16(codes, x)
-        }
-    }
-}
-
 /// Adds to the outputs what a segment brings. One function for all formats with codes of a kind.
 ///
 /// # Safety
 /// - The panels and `NR` activation rows hold the segment.
-/// - The CPU has AVX2, FMA and F16C.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
+/// - The CPU has AVX2, FMA, F16C and what `D` needs.
+#[inline(always)]
+pub(super) unsafe fn tile<D: ByteDot, K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
     mut panels: [Part; MR],
     segment: Segment,
     x: Source<PACKED>,
@@ -411,37 +413,14 @@ unsafe fn tile<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
 ) {
     // SAFETY: the caller's contract: all loads are of groups that the panels, or that the activation rows have.
     unsafe {
-        let ones = _mm256_set1_epi16(1);
         for g in 0..segment.len / K::GROUP {
             let mut sums = [[_mm256_setzero_si256(); MR]; NR];
-            for first in (0..K::GROUP / 4).step_by(K::DEPTH) {
-                let mut short = [[_mm256_setzero_si256(); MR]; NR];
-                for d in first..first + K::DEPTH {
-                    let mut codes = [_mm256_setzero_si256(); MR];
-                    for a in 0..MR {
-                        codes[a] = *panels[a].codes.add(d);
-                    }
-                    for b in 0..NR {
-                        let bytes = x.four(b, g * (K::GROUP / 4) + d);
-                        for a in 0..MR {
-                            short[b][a] = _mm256_add_epi16(short[b][a], multiply::<K>(codes[a], bytes));
-                        }
-                    }
-                }
-                for b in 0..NR {
-                    for a in 0..MR {
-                        sums[b][a] = _mm256_add_epi32(sums[b][a], _mm256_madd_epi16(short[b][a], ones));
-                    }
-                }
-            }
             if let Added::Offset(offset) = segment.added {
                 for b in 0..NR {
-                    let begins = x.start::<K>(b, g, offset);
-                    for a in 0..MR {
-                        sums[b][a] = _mm256_add_epi32(sums[b][a], begins);
-                    }
+                    sums[b] = [x.start::<K>(b, g, offset); MR];
                 }
             }
+            D::add_group::<K, MR, NR, PACKED>(&panels, x, g, &mut sums);
             for b in 0..NR {
                 let scale = x.scale::<K>(b, g);
                 for a in 0..MR {

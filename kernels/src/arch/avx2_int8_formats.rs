@@ -189,7 +189,9 @@ macro_rules! panels {
         }
 
         const _: () = assert!(
-            <$kind>::GROUP == <$block as Quantized>::GROUP && matches!($added, Added::Minimum) == <$block as Quantized>::HAS_MINIMA
+            <$kind>::GROUP == <$block as Quantized>::GROUP
+                && matches!($added, Added::Minimum) == <$block as Quantized>::HAS_MINIMA
+                && (!<$kind>::SIGNED || matches!($added, Added::Nothing))
         );
     )*};
 }

@@ -38,7 +38,7 @@ pub(super) trait Kind {
     const GROUP: usize;
     /// Whether codes have signs: then they have eight bits.
     const SIGNED: bool;
-    /// The products of twos of a code and an activation that are summed in 16 bits: two for each `vpmaddubsw`.
+    /// How many sums of two products, of one `vpmaddubsw` each, fit in 16 bits together.
     const DEPTH: usize;
 }
 

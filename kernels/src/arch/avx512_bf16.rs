@@ -1,6 +1,6 @@
 //! AVX-512 with BF16 and VNNI: AMD Zen 4 (2022), Intel Cooper Lake (2020), Sapphire Rapids (2023) and later.
 //!
-//! It inherits the AVX-512 rung and adds the product of bf16 weights and bf16 activations by `vdpbf16ps`, which multiplies 32 pairs and
+//! It inherits the rung of VNNI and adds the product of bf16 weights and bf16 activations by `vdpbf16ps`, which multiplies 32 pairs and
 //! adds neighbours into 16 f32 lanes, and attention by the same instruction over keys and values in bf16. Rounding is to nearest even
 //! whatever the control register says, and denormal inputs count as zero.
 
@@ -8,75 +8,43 @@ use core::arch::x86_64::*;
 
 use half::bf16;
 
-use crate::arch::avx2_int8_panels::Panel;
-use crate::arch::vnni_quads::Quads;
-use crate::arch::{avx2, avx512, vnni, vnni_tiles};
+use crate::arch::avx512_vnni;
 use crate::attention::AttentionKernels;
-use crate::block::{Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, cast};
+use crate::block::cast;
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::DType;
 use crate::generic::attention::{self, Chunk, Multiply, Rows, Sums};
-use crate::generic::int8::Int8Rows;
 use crate::generic::matmul::{Dot, matmul};
 use crate::generic::probe::{Instruction, MultiplyAdds, Probes, multiply_adds};
 use crate::kv::{KvDType, KvLayout};
 use crate::view::MatMut;
 
-pub(crate) const KERNELS: Kernels = with_products::<false>(Kernels {
-    isa: Isa::Avx512Bf16,
-    probes: PROBES,
-    bf16_is_faster: true,
-    int8_tiles: Some(vnni_tiles::TILES),
-    ..avx512::KERNELS
-});
+pub(crate) const KERNELS: Kernels =
+    with_products::<false>(Kernels { isa: Isa::Avx512Bf16, probes: PROBES, bf16_is_faster: true, ..avx512_vnni::KERNELS });
 
-/// The same for Intel's CPUs, whose caches have to be asked for lines early, and whose `vdpbf16ps` multiplies at half of the rate of f32. Only
-/// reading differs, and so no bit of any result.
-pub(crate) const PREFETCHING: Kernels = with_products::<true>(Kernels { bf16_is_faster: false, ..KERNELS });
+/// The same for Intel's CPUs, whose `vdpbf16ps` besides multiplies at half of the rate of f32.
+pub(crate) const PREFETCHING: Kernels =
+    with_products::<true>(Kernels { isa: Isa::Avx512Bf16, probes: PROBES, ..avx512_vnni::PREFETCHING });
 
-/// Fills in the products and the attention that this rung adds.
-const fn with_products<const PREFETCH: bool>(kernels: Kernels) -> Kernels {
+/// Fills in the product and the attention that this rung adds.
+const fn with_products<const INTEL: bool>(kernels: Kernels) -> Kernels {
     kernels
-        .with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<PREFETCH>)
-        .with_matmul_int8(DType::Q8_0, matmul_int8::<Q8_0, PREFETCH>)
-        .with_matmul_int8(DType::Q4_0, matmul_int8::<Q4_0, PREFETCH>)
-        .with_matmul_int8(DType::Q4_1, matmul_int8::<Q4_1, PREFETCH>)
-        .with_matmul_int8(DType::Q5_0, matmul_int8::<Q5_0, PREFETCH>)
-        .with_matmul_int8(DType::Q5_1, matmul_int8::<Q5_1, PREFETCH>)
-        .with_matmul_int8(DType::Iq4Nl, matmul_int8::<Iq4Nl, PREFETCH>)
-        .with_matmul_int8(DType::Q4K, matmul_int8::<Q4K, PREFETCH>)
-        .with_matmul_int8(DType::Q5K, matmul_int8::<Q5K, PREFETCH>)
-        .with_matmul_int8(DType::Q6K, matmul_int8::<Q6K, PREFETCH>)
-        .with_matmul_int8(DType::Q2K, matmul_int8_of_rows::<Q2K>)
-        .with_matmul_int8(DType::Q3K, matmul_int8_of_rows::<Q3K>)
-        .with_matmul_int8(DType::Iq4Xs, matmul_int8_of_rows::<Iq4Xs>)
-        .with_matmul_int8(DType::Mxfp4, matmul_int8_of_rows::<Mxfp4>)
+        .with_matmul_bf16(DType::BF16, matmul_bf16_bf16::<INTEL>)
         .with_attention_bf16(KvDType::BF16, AttentionKernels { pack, attend })
 }
 
 /// Accumulators of a probe: with two operands they leave registers to spare.
 const N: usize = 24;
 
-/// What the machine can do with the two instructions that this rung adds.
+/// What the machine can do with the instruction that this rung adds.
 const PROBES: Probes = Probes {
     bf16: Some(MultiplyAdds { run: multiply_adds_bf16, per_round: (N * <Dpbf16 as Instruction>::MACS) as u64 }),
-    int8: Some(MultiplyAdds { run: multiply_adds_int8, per_round: (N * Dpbusd::MACS) as u64 }),
-    ..avx512::PROBES
+    ..avx512_vnni::PROBES
 };
 
 /// Whether this CPU, and the system on it, can run the kernels of this file.
 pub(crate) fn is_available() -> bool {
-    avx512::is_available()
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512bf16")
-        && is_x86_feature_detected!("avx512vnni")
-}
-
-/// Whether [`PREFETCHING`] is the faster: Intel's CPUs, where a single row took 1.5 times as long without. On AMD Zen 4 it took 0.93 times
-/// as long without.
-pub(crate) fn is_intel() -> bool {
-    let vendor = __cpuid(0);
-    [vendor.ebx, vendor.edx, vendor.ecx] == [*b"Genu", *b"ineI", *b"ntel"].map(u32::from_le_bytes)
+    avx512_vnni::is_available() && is_x86_feature_detected!("avx512bf16")
 }
 
 /// 32 bf16 pairs at a time, both sides as they lie in memory. `INTEL`: a single row reads its weights in the way measured there.
@@ -221,62 +189,8 @@ unsafe impl Instruction for Dpbf16 {
     }
 }
 
-/// 64 pairs of u8 and i8, added by fours to 16 i32 lanes: the probe.
-struct Dpbusd;
-
-// SAFETY: the intrinsics need the features of this file, which the trait's contract asks of the caller.
-unsafe impl Instruction for Dpbusd {
-    type Acc = __m512i;
-    type Operand = __m512i;
-    const MACS: usize = 64;
-
-    #[inline(always)]
-    unsafe fn acc(i: u8) -> __m512i {
-        // SAFETY: the trait's contract.
-        unsafe { _mm512_set1_epi32(i32::from(i)) }
-    }
-
-    #[inline(always)]
-    unsafe fn operand() -> __m512i {
-        // SAFETY: the trait's contract.
-        unsafe { _mm512_set1_epi8(3) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
-        // SAFETY: the trait's contract.
-        unsafe { _mm512_dpbusd_epi32(acc, a, b) }
-    }
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn multiply_adds_bf16(rounds: usize) {
     // SAFETY: this function has the features.
     unsafe { multiply_adds::<Dpbf16, N>(rounds) }
-}
-
-#[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn multiply_adds_int8(rounds: usize) {
-    // SAFETY: this function has the features.
-    unsafe { multiply_adds::<Dpbusd, N>(rounds) }
-}
-
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn matmul_int8<B: Quads, const PREFETCH: bool>(
-    w: &[u8],
-    x: Int8Rows<'_>,
-    k: usize,
-    mut out: MatMut<'_>,
-    scratch: &mut [f32],
-) {
-    let w = cast::<B>(w).expect("checked by dispatch");
-    // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { vnni::matmul::<B, PREFETCH>(w, x, k, &mut out, scratch) }
-}
-
-/// The product of AVX2, of rows as they lie: its tiles are others.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn matmul_int8_of_rows<P: Panel>(w: &[u8], x: Int8Rows<'_>, k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
-    // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { avx2::matmul_int8::<P>(w, Int8Rows { tiles: &[], ..x }, k, out, scratch) }
 }

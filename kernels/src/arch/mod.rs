@@ -12,6 +12,8 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_int8;
 #[cfg(target_arch = "x86_64")]
+mod avx2_int8_dot;
+#[cfg(target_arch = "x86_64")]
 mod avx2_int8_formats;
 #[cfg(target_arch = "x86_64")]
 mod avx2_int8_panels;
@@ -23,6 +25,10 @@ mod avx2_panels;
 pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx_vnni;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 #[cfg(target_arch = "x86_64")]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use infer_kernels::testing::{Guarded, Seeded};
-use infer_kernels::{Activations, DType, INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, MATMUL_SCRATCH, MatMut, decode};
+use infer_kernels::{Activations, DType, INT8_BLOCK, Int8Rows, Int8RowsMut, Isa, Kernels, MATMUL_SCRATCH, MatMut, decode};
 
 use crate::{TINY, UNIT, assert_close, assert_intact};
 
@@ -282,6 +282,24 @@ fn one_row_has_the_bits_of_many() {
             for t in 0..m {
                 assert_eq!(bits(&part[t * (to - from)..][..to - from]), bits(&whole[t * n + from..t * n + to]), "{dtype}");
             }
+        }
+    }
+}
+
+/// AVX-VNNI has the loops of AVX2, and sums of integers are exact.
+#[test]
+fn avx_vnni_has_the_bits_of_avx2() {
+    let Some((vnni, avx2)) = Kernels::for_isa(Isa::AvxVnni).zip(Kernels::for_isa(Isa::Avx2)) else { return };
+    let mut seeded = Seeded(6);
+    for &dtype in DType::ALL.iter().filter(|&&dtype| avx2.has_int8_dot(dtype)) {
+        for (m, n, n_blocks) in [(1, 37, 9), (3, 20, 80), (30, 33, 72)] {
+            let k = (n_blocks * INT8_BLOCK).next_multiple_of(dtype.block_len());
+            let w = weights(dtype, n * k, &mut seeded).bytes;
+            let x: Vec<f32> = (0..m * k).map(|_| seeded.awkward()).collect();
+            let x = rounded(&avx2, &x);
+            let of = |kernels| multiply(kernels, dtype, &w, x.rows(0..m, k / INT8_BLOCK), k, n);
+            let [a, b] = [of(&vnni), of(&avx2)].map(|x| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+            assert_eq!(a, b, "{dtype} ({m}, {n}, {k})");
         }
     }
 }

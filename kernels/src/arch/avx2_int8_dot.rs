@@ -1,0 +1,121 @@
+//! What adds products of bytes in vectors of 256 bits: the one instruction in which AVX2 and AVX-VNNI differ. Here is that of AVX2.
+//!
+//! Not here: the loops around it (`avx2_int8.rs`), the instruction of AVX-VNNI (`avx_vnni.rs`).
+
+use core::arch::x86_64::*;
+
+use super::avx2_int8::{self, PanelRows, Part, Segment};
+use super::avx2_int8_panels::{Added, Kind, Panel};
+use super::avx2_int8_tiles::Source;
+use crate::generic::int8::{CODE_OFFSET, Int8Rows};
+
+/// A way to add products of codes with activations: `vpmaddubsw` or `vpdpbusd`.
+///
+/// # Safety
+/// Every method may only be called where the CPU has AVX2, FMA, F16C and the features of the implementing ISA, and `tile` and `one_row` on
+/// what [`avx2_int8::tile`] and [`avx2_int8::one_row`] ask for.
+#[allow(clippy::missing_safety_doc, reason = "the contract is the same for all methods and stands on the trait")]
+pub(super) unsafe trait ByteDot {
+    /// Whether all codes are multiplied without signs: those that have some ([`Kind::SIGNED`]) are multiplied 128 too large.
+    const UNSIGNED: bool;
+    /// The products of a code and an activation in a lane of [`ByteDot::multiply`]: two in 16 bits, or four in 32.
+    const PRODUCTS: usize;
+
+    /// 32 products of codes, larger by what [`added`] tells, added by twos or by fours.
+    unsafe fn multiply<K: Kind>(codes: __m256i, x: __m256i) -> __m256i;
+
+    /// Adds the products of a group of `MR` panels with group `g` of `NR` rows of activations.
+    unsafe fn add_group<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
+        panels: &[Part; MR],
+        x: Source<PACKED>,
+        g: usize,
+        sums: &mut [[__m256i; MR]; NR],
+    );
+
+    /// [`avx2_int8::tile`], a function of its own with the features.
+    unsafe fn tile<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
+        panels: [Part; MR],
+        segment: Segment,
+        x: Source<PACKED>,
+        acc: &mut [[__m256; MR]; NR],
+    );
+
+    /// [`avx2_int8::one_row`], a function of its own with the features.
+    unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256;
+}
+
+/// What a sum of a format's codes lacks if they are multiplied so.
+pub(super) const fn added<D: ByteDot, P: Panel>() -> Added {
+    if D::UNSIGNED && P::Kind::SIGNED { Added::Offset(CODE_OFFSET as usize) } else { P::ADDED }
+}
+
+/// `vpmaddubsw` of AVX2: two products are added in 16 bits, and [`Kind::DEPTH`] such sums before they are widened.
+pub(super) struct Maddubs;
+
+// SAFETY: loads are of groups that the panels and the activation rows have; the intrinsics need AVX2, which the trait asks of the caller.
+unsafe impl ByteDot for Maddubs {
+    const UNSIGNED: bool = false;
+    const PRODUCTS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn multiply<K: Kind>(codes: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe {
+            if K::SIGNED {
+                _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
+            } else {
+                _mm256_maddubs_epi16(codes, x)
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_group<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
+        panels: &[Part; MR],
+        x: Source<PACKED>,
+        g: usize,
+        sums: &mut [[__m256i; MR]; NR],
+    ) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            for first in (0..K::GROUP / 4).step_by(K::DEPTH) {
+                let mut short = [[_mm256_setzero_si256(); MR]; NR];
+                for d in first..first + K::DEPTH {
+                    let mut codes = [_mm256_setzero_si256(); MR];
+                    for a in 0..MR {
+                        codes[a] = panels[a].codes(d);
+                    }
+                    for b in 0..NR {
+                        let bytes = x.four(b, g * (K::GROUP / 4) + d);
+                        for a in 0..MR {
+                            short[b][a] = _mm256_add_epi16(short[b][a], Self::multiply::<K>(codes[a], bytes));
+                        }
+                    }
+                }
+                for b in 0..NR {
+                    for a in 0..MR {
+                        sums[b][a] = _mm256_add_epi32(sums[b][a], _mm256_madd_epi16(short[b][a], ones));
+                    }
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn tile<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
+        panels: [Part; MR],
+        segment: Segment,
+        x: Source<PACKED>,
+        acc: &mut [[__m256; MR]; NR],
+    ) {
+        // SAFETY: the trait's contract; this function has the features.
+        unsafe { avx2_int8::tile::<Self, K, MR, NR, PACKED>(panels, segment, x, acc) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256 {
+        // SAFETY: the trait's contract; this function has the features.
+        unsafe { avx2_int8::one_row::<Self, P>(w, x, k, rows) }
+    }
+}
