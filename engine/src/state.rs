@@ -60,6 +60,7 @@ pub(crate) struct Rounded {
     starts: Buffer<i32>,
     half_starts: Buffer<i32>,
     offsets: Buffer<f32>,
+    half_offsets: Buffer<f32>,
     tiles: Buffer<i32>,
     /// How many of `tiles` belong to what was rounded last.
     tiles_len: usize,
@@ -96,15 +97,17 @@ impl Rounded {
     /// Rounds `x` to bytes, in parts of `part_len` elements; both are multiples of a block.
     pub fn set_int8(&mut self, crew: &Crew<'_>, kernels: &Kernels, x: &[f32], part_len: usize) {
         let n = part_len / INT8_BLOCK;
-        let sums = self.starts.chunks_mut(n).zip(self.half_starts.chunks_mut(2 * n)).zip(self.offsets.chunks_mut(n));
-        let parts = x.chunks(part_len).zip(self.q.chunks_mut(part_len)).zip(self.scales.chunks_mut(n)).zip(sums);
-        type Part<'a> = (((&'a [f32], &'a mut [i8]), &'a mut [f32]), ((&'a mut [i32], &'a mut [i32]), &'a mut [f32]));
-        crew.each(parts.collect(), |(((x, q), scales), ((starts, half_starts), offsets)): Part<'_>| {
+        let starts = self.starts.chunks_mut(n).zip(self.half_starts.chunks_mut(2 * n));
+        let offsets = self.offsets.chunks_mut(n).zip(self.half_offsets.chunks_mut(2 * n));
+        let parts = x.chunks(part_len).zip(self.q.chunks_mut(part_len)).zip(self.scales.chunks_mut(n)).zip(starts.zip(offsets));
+        type Sums<'a> = ((&'a mut [i32], &'a mut [i32]), (&'a mut [f32], &'a mut [f32]));
+        type Part<'a> = (((&'a [f32], &'a mut [i8]), &'a mut [f32]), Sums<'a>);
+        crew.each(parts.collect(), |(((x, q), scales), ((starts, half_starts), (offsets, half_offsets))): Part<'_>| {
             // The last part may be shorter than the buffers' parts.
             let n = x.len() / INT8_BLOCK;
             let (q, scales, starts) = (&mut q[..x.len()], &mut scales[..n], &mut starts[..n]);
-            let (half_starts, offsets) = (&mut half_starts[..2 * n], &mut offsets[..n]);
-            kernels.round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets });
+            let (half_starts, offsets, half_offsets) = (&mut half_starts[..2 * n], &mut offsets[..n], &mut half_offsets[..2 * n]);
+            kernels.round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets, half_offsets });
         });
         self.tiles_len = 0;
     }
@@ -138,6 +141,7 @@ impl Rounded {
             starts: &self.starts[..n_blocks],
             half_starts: &self.half_starts[..2 * n_blocks],
             offsets: &self.offsets[..n_blocks],
+            half_offsets: &self.half_offsets[..2 * n_blocks],
             tiles: &self.tiles[..self.tiles_len],
         }
     }
@@ -205,7 +209,7 @@ impl State {
         let widest = dim.max(q_dim).max(hidden_dim);
         let n_rounded = n_rows.max(n_logits);
         let blocks = widest.div_ceil(INT8_BLOCK);
-        let floats: [(&mut Buffer<f32>, usize, usize); 17] = [
+        let floats: [(&mut Buffer<f32>, usize, usize); 18] = [
             (&mut self.x, n_rows, dim),
             (&mut self.normed, n_rows.max(n_logits), dim),
             (&mut self.delta, n_rows.max(n_logits), dim),
@@ -223,6 +227,7 @@ impl State {
             (&mut self.rounded.f32, n_rounded, widest),
             (&mut self.rounded.scales, n_rounded, blocks),
             (&mut self.rounded.offsets, n_rounded, blocks),
+            (&mut self.rounded.half_offsets, n_rounded, 2 * blocks),
         ];
         let (tiles, tile_len) = kernels.f32_tiles(n_rounded, widest);
         f(tiles.saturating_mul(tile_len), size_of::<f32>(), &mut self.rounded.f32_tiles)?;

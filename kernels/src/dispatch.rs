@@ -405,7 +405,8 @@ impl Kernels {
     pub fn round_to_int8(&self, x: &[f32], to: Int8RowsMut<'_>) {
         let n_blocks = to.scales.len();
         assert!(x.len() == to.q.len() && x.len() == n_blocks * INT8_BLOCK, "round_to_int8");
-        assert!([to.starts.len(), to.offsets.len(), to.half_starts.len() / 2] == [n_blocks; 3], "round_to_int8");
+        assert!([to.starts.len(), to.offsets.len()] == [n_blocks; 2], "round_to_int8");
+        assert!([to.half_starts.len(), to.half_offsets.len()] == [2 * n_blocks; 2], "round_to_int8");
         // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
         unsafe { (self.round_to_int8)(x, to) }
     }

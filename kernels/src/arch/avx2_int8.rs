@@ -336,36 +336,65 @@ pub(super) unsafe fn one_row<D: ByteDot, P: Panel>(w: &[P], x: Int8Rows<'_>, k: 
         for first in (0..k / INT8_BLOCK).step_by(P::LEN / INT8_BLOCK) {
             prefetch(&blocks);
             P::scales(&blocks, to);
-            for i in 0..P::LEN / INT8_BLOCK {
-                let block = first + i;
-                let bytes = x.block(0, block);
-                let mut products = [_mm256_setzero_si256(); PANEL_ROWS];
-                for j in 0..PANEL_ROWS {
-                    let codes = (*blocks[j]).codes(i);
-                    let codes = match added::<D, P>() {
-                        Added::Offset(offset) => _mm256_add_epi8(codes, _mm256_set1_epi8(offset as i8)),
-                        _ => codes,
-                    };
-                    products[j] = D::multiply::<P::Kind>(codes, bytes);
-                }
-                let [low, high] = halves_of_rows::<D, P::Kind>(products);
-                // The sums of the one group, or of the two.
-                let sums = if P::Kind::GROUP == INT8_BLOCK { [_mm256_add_epi32(low, high); 2] } else { [low, high] };
-                for g in 0..INT8_BLOCK / P::Kind::GROUP {
-                    let at = i * (INT8_BLOCK / P::Kind::GROUP) + g;
-                    let group = block * (INT8_BLOCK / P::Kind::GROUP) + g;
-                    let mut sum = sums[g];
-                    if let Added::Offset(offset) = added::<D, P>() {
-                        sum = _mm256_add_epi32(sum, x.start::<P::Kind>(0, group, offset));
-                    }
-                    let scale = _mm256_mul_ps(*to.scales.add(at), x.scale::<P::Kind>(0, group));
-                    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
-                    if P::ADDED == Added::Minimum {
-                        acc = _mm256_fmadd_ps(*to.minima.add(at), x.offset::<P::Kind>(0, group), acc);
-                    }
-                }
+            acc = step_of_one_row::<D, P>(&blocks, x, first, 0, to, acc);
+            if P::LEN > INT8_BLOCK {
+                // By themselves, so that the shifts of their bits are constants.
+                const { assert!(P::LEN == INT8_BLOCK || P::LEN == 8 * INT8_BLOCK) };
+                acc = step_of_one_row::<D, P>(&blocks, x, first, 1, to, acc);
+                acc = step_of_one_row::<D, P>(&blocks, x, first, 2, to, acc);
+                acc = step_of_one_row::<D, P>(&blocks, x, first, 3, to, acc);
+                acc = step_of_one_row::<D, P>(&blocks, x, first, 4, to, acc);
+                acc = step_of_one_row::<D, P>(&blocks, x, first, 5, to, acc);
+                acc = step_of_one_row::<D, P>(&blocks, x, first, 6, to, acc);
+                acc = step_of_one_row::<D, P>(&blocks, x, first, 7, to, acc);
             }
             next(&mut blocks);
+        }
+        acc
+    }
+}
+
+/// What the `i`-th 32 weights of the rows' blocks add to their outputs; block `first` of the activations belongs to the first 32.
+///
+/// # Safety
+/// As [`one_row`]; `scales` has those of the blocks.
+#[inline(always)]
+unsafe fn step_of_one_row<D: ByteDot, P: Panel>(
+    blocks: &Rows<P>,
+    x: Source<false>,
+    first: usize,
+    i: usize,
+    to: Scales,
+    mut acc: __m256,
+) -> __m256 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let block = first + i;
+        let bytes = x.block(0, block);
+        let mut products = [_mm256_setzero_si256(); PANEL_ROWS];
+        for j in 0..PANEL_ROWS {
+            let codes = (*blocks[j]).codes(i);
+            let codes = match added::<D, P>() {
+                Added::Offset(offset) => _mm256_add_epi8(codes, _mm256_set1_epi8(offset as i8)),
+                _ => codes,
+            };
+            products[j] = D::multiply::<P::Kind>(codes, bytes);
+        }
+        let [low, high] = halves_of_rows::<D, P::Kind>(products);
+        // The sums of the one group, or of the two.
+        let sums = if P::Kind::GROUP == INT8_BLOCK { [_mm256_add_epi32(low, high); 2] } else { [low, high] };
+        for g in 0..INT8_BLOCK / P::Kind::GROUP {
+            let at = i * (INT8_BLOCK / P::Kind::GROUP) + g;
+            let group = block * (INT8_BLOCK / P::Kind::GROUP) + g;
+            let mut sum = sums[g];
+            if let Added::Offset(offset) = added::<D, P>() {
+                sum = _mm256_add_epi32(sum, x.start::<P::Kind>(0, group, offset));
+            }
+            let scale = _mm256_mul_ps(*to.scales.add(at), x.scale::<P::Kind>(0, group));
+            acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
+            if P::ADDED == Added::Minimum {
+                acc = _mm256_fmadd_ps(*to.minima.add(at), x.offset::<P::Kind>(0, group), acc);
+            }
         }
         acc
     }
@@ -379,21 +408,24 @@ pub(super) unsafe fn one_row<D: ByteDot, P: Panel>(w: &[P], x: Int8Rows<'_>, k: 
 unsafe fn halves_of_rows<D: ByteDot, K: Kind>(products: [__m256i; PANEL_ROWS]) -> [__m256i; 2] {
     // SAFETY: no memory is touched; the features are the caller's.
     unsafe {
+        // How many sums of two products can be added before they are widened to 32 bits: up to four, each step adds twice as many.
+        let depth = if D::PRODUCTS == 2 { K::DEPTH } else { 0 };
         let (ones, mut v) = (_mm256_set1_epi16(1), products);
-        // Four twos of products fit in 16 bits, or are widened before they are added.
-        let in_16_bits = D::PRODUCTS == 2 && K::DEPTH >= 4;
-        if D::PRODUCTS == 2 && !in_16_bits {
+        if depth == 1 {
             for j in 0..PANEL_ROWS {
                 v[j] = _mm256_madd_epi16(v[j], ones);
             }
         }
         for j in 0..4 {
             let (low, high) = (_mm256_unpacklo_epi32(v[2 * j], v[2 * j + 1]), _mm256_unpackhi_epi32(v[2 * j], v[2 * j + 1]));
-            v[j] = if in_16_bits { _mm256_add_epi16(low, high) } else { _mm256_add_epi32(low, high) };
+            v[j] = if depth >= 2 { _mm256_add_epi16(low, high) } else { _mm256_add_epi32(low, high) };
+            if depth == 2 {
+                v[j] = _mm256_madd_epi16(v[j], ones);
+            }
         }
         for j in 0..2 {
             let (low, high) = (_mm256_unpacklo_epi64(v[2 * j], v[2 * j + 1]), _mm256_unpackhi_epi64(v[2 * j], v[2 * j + 1]));
-            v[j] = if in_16_bits { _mm256_madd_epi16(_mm256_add_epi16(low, high), ones) } else { _mm256_add_epi32(low, high) };
+            v[j] = if depth >= 4 { _mm256_madd_epi16(_mm256_add_epi16(low, high), ones) } else { _mm256_add_epi32(low, high) };
         }
         [_mm256_permute2x128_si256::<0x20>(v[0], v[1]), _mm256_permute2x128_si256::<0x31>(v[0], v[1])]
     }

@@ -8,6 +8,7 @@
 //!             offsets         [k / 32][4 rows]
 //!             starts          [k / 32][4 rows]
 //!             half_starts     [k / 16][4 rows]
+//!             half_offsets    [k / 16][4 rows]
 //! ```
 //!
 //! A product reads the bytes from one end to the other, and of the others what its format needs. Rows as they lie are often multiples of 4 KiB
@@ -47,7 +48,7 @@ fn tiles(m: usize) -> usize {
 /// The numbers of a tile of rows of `k`.
 pub(super) fn tile_len(k: usize) -> usize {
     let Lens { bytes, blocks, halves } = Lens::of(k);
-    (bytes + 3 * blocks + halves) * TILE_ROWS
+    (bytes + 3 * blocks + 2 * halves) * TILE_ROWS
 }
 
 /// Packs tile `i` of all rows. k: elements of a row; `i` is below [`tiles`]; to: [`tile_len`] numbers
@@ -57,12 +58,14 @@ fn pack(x: Int8Rows<'_>, k: usize, i: usize, to: &mut [i32]) {
     let (bytes, to) = to.split_at_mut(lens.bytes * TILE_ROWS);
     let (scales, to) = to.split_at_mut(lens.blocks * TILE_ROWS);
     let (offsets, to) = to.split_at_mut(lens.blocks * TILE_ROWS);
-    let (starts, half_starts) = to.split_at_mut(lens.blocks * TILE_ROWS);
+    let (starts, to) = to.split_at_mut(lens.blocks * TILE_ROWS);
+    let (half_starts, half_offsets) = to.split_at_mut(lens.halves * TILE_ROWS);
     side_by_side(i, q, bytes, |[q0, q1, q2, q3]: [i8; 4]| i32::from_ne_bytes([q0 as u8, q1 as u8, q2 as u8, q3 as u8]));
     side_by_side(i, x.scales, scales, |scale: f32| scale.to_bits() as i32);
     side_by_side(i, x.offsets, offsets, |offset: f32| offset.to_bits() as i32);
     side_by_side(i, x.starts, starts, |start| start);
     side_by_side(i, x.half_starts, half_starts, |start| start);
+    side_by_side(i, x.half_offsets, half_offsets, |offset: f32| offset.to_bits() as i32);
 }
 
 /// Writes the numbers of the four rows of tile `i`, as many of each as there is room for, one of each row beside the others'.
@@ -83,6 +86,7 @@ pub(super) struct Source<const PACKED: bool> {
     offsets: *const f32,
     starts: *const i32,
     half_starts: *const i32,
+    half_offsets: *const f32,
     lens: Lens,
 }
 
@@ -102,6 +106,7 @@ impl Source<false> {
                 offsets: x.offsets.as_ptr().add(at / INT8_BLOCK),
                 starts: x.starts.as_ptr().add(at / INT8_BLOCK),
                 half_starts: x.half_starts.as_ptr().add(2 * at / INT8_BLOCK),
+                half_offsets: x.half_offsets.as_ptr().add(2 * at / INT8_BLOCK),
                 lens,
             }
         }
@@ -123,6 +128,7 @@ impl Source<true> {
             let offsets = scales.add(lens.blocks * TILE_ROWS);
             let starts = offsets.add(lens.blocks * TILE_ROWS);
             let half_starts = starts.add(lens.blocks * TILE_ROWS);
+            let half_offsets = half_starts.add(lens.halves * TILE_ROWS);
             let block = from / INT8_BLOCK * TILE_ROWS;
             Source {
                 bytes: bytes.add(from / 4 * TILE_ROWS),
@@ -130,6 +136,7 @@ impl Source<true> {
                 offsets: offsets.add(block).cast(),
                 starts: starts.add(block),
                 half_starts: half_starts.add(2 * block),
+                half_offsets: half_offsets.add(2 * block).cast(),
                 lens,
             }
         }
@@ -200,12 +207,10 @@ impl<const PACKED: bool> Source<PACKED> {
     pub unsafe fn offset<K: Kind>(self, b: usize, g: usize) -> __m256 {
         // SAFETY: the contract stated above.
         unsafe {
-            if K::GROUP == INT8_BLOCK {
-                return _mm256_set1_ps(*self.offsets.add(Self::at(b, g, self.lens.blocks)));
-            }
-            // Of half a block there is the sum of bytes; a power of two divides exactly.
-            let negated = *self.half_starts.add(Self::at(b, g, self.lens.halves)) as f32 / CODE_OFFSET as f32;
-            _mm256_mul_ps(_mm256_set1_ps(negated), self.scale::<K>(b, g))
+            _mm256_set1_ps(match K::GROUP {
+                INT8_BLOCK => *self.offsets.add(Self::at(b, g, self.lens.blocks)),
+                _ => *self.half_offsets.add(Self::at(b, g, self.lens.halves)),
+            })
         }
     }
 }

@@ -21,7 +21,7 @@ use wide::{bytemuck, f32x4, i8x16, i16x8, i16x16, i32x4};
 
 use crate::arch::portable_int8_panels;
 use crate::block::{MAX_BLOCK_LEN, MAX_GROUPS, Quantized};
-use crate::generic::int8::{CODE_OFFSET, INT8_BLOCK, Int8Rows};
+use crate::generic::int8::{INT8_BLOCK, Int8Rows};
 use crate::view::MatMut;
 
 /// Weight rows whose outputs are the lanes of a vector.
@@ -161,7 +161,7 @@ impl<'a> Tile<'a> {
         // The negated sum of the group's activations.
         let offset = match K::GROUP {
             INT8_BLOCK => self.x.offsets[at / INT8_BLOCK],
-            _ => scale * (self.x.half_starts[at / K::GROUP] / CODE_OFFSET) as f32,
+            _ => self.x.half_offsets[at / K::GROUP],
         };
         acc + f32x4::new(scales.minima[group]) * f32x4::splat(offset)
     }

@@ -79,11 +79,13 @@ mod tests {
         let (k, n) = (n_blocks * INT8_BLOCK, m * n_blocks);
         let mut seeded = Seeded(6);
         let q: Vec<i8> = (0..m * k).map(|_| seeded.bits() as i8).collect();
-        let mut floats = || (0..n).map(|_| seeded.uniform()).collect::<Vec<f32>>();
-        let (scales, offsets) = (floats(), floats());
+        let mut floats = |n: usize| (0..n).map(|_| seeded.uniform()).collect::<Vec<f32>>();
+        let (scales, offsets, half_offsets) = (floats(n), floats(n), floats(2 * n));
         let mut integers = |n: usize| (0..n).map(|_| seeded.bits() as i32).collect::<Vec<i32>>();
         let (starts, half_starts) = (integers(n), integers(2 * n));
-        let x = Int8Rows { q: &q, scales: &scales, starts: &starts, half_starts: &half_starts, offsets: &offsets, tiles: &[] };
+        let (q, scales, starts, half_starts) = (&q[..], &scales[..], &starts[..], &half_starts[..]);
+        let (offsets, half_offsets) = (&offsets[..], &half_offsets[..]);
+        let x = Int8Rows { q, scales, starts, half_starts, offsets, half_offsets, tiles: &[] };
         let order = (0..16).flat_map(|c| (c..n_blocks).step_by(16));
         for (i, first) in [0, 12, 24, m - 12].into_iter().enumerate() {
             let mut tile = vec![0; tile_len(k)];

@@ -35,8 +35,9 @@ unsafe fn load(bytes: &[u8]) -> __m256i {
 unsafe fn nibbles(packed: &[u8; 16]) -> __m256i {
     // SAFETY: the load is of the array's 16 bytes; the features are the caller's.
     unsafe {
-        let packed = _mm_loadu_si128(packed.as_ptr().cast());
-        _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16::<4>(packed), packed), _mm256_set1_epi8(15))
+        // Each half of the vector by its own shift: nothing is moved across lanes.
+        let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(packed.as_ptr().cast()));
+        _mm256_and_si256(_mm256_srlv_epi64(twice, _mm256_set_epi64x(4, 4, 0, 0)), _mm256_set1_epi8(15))
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Int8Rows<'a> {
     pub half_starts: &'a [i32],
     /// The negated sum of each block's activations, which a minimum of its weights is multiplied by. (m, k / INT8_BLOCK)
     pub offsets: &'a [f32],
+    /// The same for each half of a block. (m, 2 · k / INT8_BLOCK)
+    pub half_offsets: &'a [f32],
     /// The same numbers by tiles of rows, all that [`Kernels::int8_tiles`](crate::Kernels::int8_tiles) tells of or, where one does without, none.
     pub tiles: &'a [i32],
 }
@@ -38,6 +40,8 @@ pub struct Int8RowsMut<'a> {
     pub half_starts: &'a mut [i32],
     /// (m, k / INT8_BLOCK)
     pub offsets: &'a mut [f32],
+    /// (m, 2 · k / INT8_BLOCK)
+    pub half_offsets: &'a mut [f32],
 }
 
 impl Int8Rows<'_> {
@@ -47,7 +51,7 @@ impl Int8Rows<'_> {
         k.is_multiple_of(INT8_BLOCK)
             && self.q.len().is_multiple_of(k)
             && [self.scales.len(), self.starts.len(), self.offsets.len()] == [n; 3]
-            && self.half_starts.len() == 2 * n
+            && [self.half_starts.len(), self.half_offsets.len()] == [2 * n; 2]
     }
 }
 
@@ -55,7 +59,7 @@ impl Int8Rows<'_> {
 /// the compiler makes what vectors the caller has.
 #[inline(always)]
 pub(crate) fn round_to_int8(x: &[f32], to: Int8RowsMut<'_>) {
-    let Int8RowsMut { q, scales, starts, half_starts, offsets } = to;
+    let Int8RowsMut { q, scales, starts, half_starts, offsets, half_offsets } = to;
     let ((x, _), (q, _)) = (x.as_chunks::<INT8_BLOCK>(), q.as_chunks_mut::<INT8_BLOCK>());
     for (i, (x, q)) in x.iter().zip(q).enumerate() {
         let (scale, sums) = round_block(x, q);
@@ -64,6 +68,8 @@ pub(crate) fn round_to_int8(x: &[f32], to: Int8RowsMut<'_>) {
         half_starts[2 * i + 1] = -CODE_OFFSET * sums[1];
         starts[i] = -CODE_OFFSET * (sums[0] + sums[1]);
         offsets[i] = scale * -(sums[0] + sums[1]) as f32;
+        half_offsets[2 * i] = scale * -sums[0] as f32;
+        half_offsets[2 * i + 1] = scale * -sums[1] as f32;
     }
 }
 

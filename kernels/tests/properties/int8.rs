@@ -14,6 +14,7 @@ struct Rounded {
     starts: Vec<i32>,
     half_starts: Vec<i32>,
     offsets: Vec<f32>,
+    half_offsets: Vec<f32>,
 }
 
 fn rounded(kernels: &Kernels, x: &[f32]) -> Rounded {
@@ -24,9 +25,10 @@ fn rounded(kernels: &Kernels, x: &[f32]) -> Rounded {
         starts: vec![0; n],
         half_starts: vec![0; 2 * n],
         offsets: vec![0.0; n],
+        half_offsets: vec![0.0; 2 * n],
     };
-    let Rounded { q, scales, starts, half_starts, offsets } = &mut r;
-    kernels.round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets });
+    let Rounded { q, scales, starts, half_starts, offsets, half_offsets } = &mut r;
+    kernels.round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets, half_offsets });
     r
 }
 
@@ -40,6 +42,7 @@ impl Rounded {
             starts: &self.starts[at(n_blocks)],
             half_starts: &self.half_starts[at(2 * n_blocks)],
             offsets: &self.offsets[at(n_blocks)],
+            half_offsets: &self.half_offsets[at(2 * n_blocks)],
             tiles: &[],
         }
     }
@@ -50,12 +53,13 @@ fn rounding_is_to_the_nearest_of_127_steps() {
     let mut seeded = Seeded(1);
     let x: Vec<f32> = (0..1000 * INT8_BLOCK).map(|_| seeded.awkward()).collect();
     for kernels in Kernels::available() {
-        let Rounded { q, scales, starts, half_starts, offsets } = rounded(&kernels, &x);
+        let Rounded { q, scales, starts, half_starts, offsets, half_offsets } = rounded(&kernels, &x);
         let sum = |q: &[i8]| q.iter().map(|&q| i32::from(q)).sum::<i32>();
         for (i, q) in q.chunks_exact(INT8_BLOCK).enumerate() {
             assert_eq!(starts[i], -128 * sum(q));
             assert_eq!(half_starts[2 * i..2 * i + 2], [-128 * sum(&q[..16]), -128 * sum(&q[16..])]);
             assert_eq!(offsets[i], -scales[i] * sum(q) as f32);
+            assert_eq!(half_offsets[2 * i..2 * i + 2], [&q[..16], &q[16..]].map(|q| -scales[i] * sum(q) as f32));
         }
         for ((x, q), scale) in x.chunks_exact(INT8_BLOCK).zip(q.chunks_exact(INT8_BLOCK)).zip(scales) {
             for (x, q) in x.iter().zip(q) {
@@ -75,9 +79,9 @@ fn every_rung_rounds_to_the_same_bytes() {
     x[..2 * INT8_BLOCK].fill(0.0);
     (x[70], x[100]) = (f32::NAN, f32::NEG_INFINITY);
     let of = |kernels: &Kernels| {
-        let Rounded { q, scales, starts, half_starts, offsets } = rounded(kernels, &x);
+        let Rounded { q, scales, starts, half_starts, offsets, half_offsets } = rounded(kernels, &x);
         let bits = |x: Vec<f32>| x.into_iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect::<Vec<_>>();
-        (q, bits(scales), starts, half_starts, bits(offsets))
+        (q, bits(scales), starts, half_starts, bits(offsets), bits(half_offsets))
     };
     let mut rungs = Kernels::available();
     let want = of(&rungs.next().unwrap());
