@@ -34,7 +34,7 @@ use crate::view::MatMut;
 /// Rows of activations up to which the eight rows of a panel are as many streams of weights.
 const FEW_ROWS: usize = 6;
 
-/// How far ahead of each stream the second-level cache is asked for more. Measured, see `INT8.md`.
+/// How far ahead of each stream of weights the second-level cache is asked for more. Measured, see `INT8.md`.
 const AHEAD: usize = 512;
 
 /// Weights of each row that one panel has in a segment, or two panels together.
@@ -212,12 +212,14 @@ unsafe fn panels<D: ByteDot, P: Panel, const MR: usize>(
     let mut room =
         Room { codes: [MaybeUninit::uninit(); _], scales: [MaybeUninit::uninit(); _], minima: [MaybeUninit::uninit(); _] };
     let parts = room.parts();
+    // Of rows that are neighbours the next panels' are next.
+    let ahead = if rows[0].apart == 1 { MR * PANEL_ROWS * (k / P::LEN) * size_of::<P>() } else { AHEAD };
     for from in (0..k).step_by(SEGMENT / MR) {
         let len = (SEGMENT / MR).min(k - from);
         // SAFETY: the rows have the blocks of the segment, for which there is room; the features are the caller's.
         unsafe {
             for a in 0..MR {
-                unpack(w, k, from, len, rows[a], parts[a]);
+                unpack(w, k, from, len, rows[a], ahead, parts[a]);
             }
             let segment = Segment { begins: from == 0, len, added: added::<D, P>() };
             let mut t = 0;
@@ -236,13 +238,13 @@ unsafe fn panels<D: ByteDot, P: Panel, const MR: usize>(
     }
 }
 
-/// Asks for the lines that are [`AHEAD`] of the blocks.
+/// Asks for the lines that are `ahead` of the blocks.
 #[inline(always)]
-fn prefetch<P: Panel>(blocks: &Rows<P>) {
+fn prefetch<P: Panel>(blocks: &Rows<P>, ahead: usize) {
     for block in blocks {
         for line in 0..size_of::<P>().div_ceil(64) {
             // SAFETY: a hint, which reads nothing.
-            unsafe { __m256::prefetch(block.cast::<u8>().wrapping_add(AHEAD + 64 * line)) };
+            unsafe { __m256::prefetch(block.cast::<u8>().wrapping_add(ahead + 64 * line)) };
         }
     }
 }
@@ -260,13 +262,13 @@ fn next<P: Panel>(blocks: &mut Rows<P>) {
 /// # Safety
 /// As [`matmul`]; the rows have these weights, a whole number of blocks, and `to` has room for them.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack<P: Panel>(w: &[P], k: usize, from: usize, len: usize, rows: PanelRows, to: Part) {
+unsafe fn unpack<P: Panel>(w: &[P], k: usize, from: usize, len: usize, rows: PanelRows, ahead: usize, to: Part) {
     // SAFETY: the caller's contract.
     unsafe {
         let mut blocks = rows.blocks(w, k, from);
         for i in 0..len / P::LEN {
             let to = to.after::<P::Kind>(i * (P::LEN / P::Kind::GROUP));
-            prefetch(&blocks);
+            prefetch(&blocks, ahead);
             P::unpack(&blocks, to.codes);
             P::scales(&blocks, to.scales);
             next(&mut blocks);
@@ -334,7 +336,7 @@ pub(super) unsafe fn one_row<D: ByteDot, P: Panel>(w: &[P], x: Int8Rows<'_>, k: 
         let x = Source::of_rows(x, k, 0, 0);
         let (mut blocks, mut acc) = (rows.blocks(w, k, 0), _mm256_setzero_ps());
         for first in (0..k / INT8_BLOCK).step_by(P::LEN / INT8_BLOCK) {
-            prefetch(&blocks);
+            prefetch(&blocks, AHEAD);
             P::scales(&blocks, to);
             acc = step_of_one_row::<D, P>(&blocks, x, first, 0, to, acc);
             if P::LEN > INT8_BLOCK {
@@ -447,12 +449,15 @@ pub(super) unsafe fn tile<D: ByteDot, K: Kind, const MR: usize, const NR: usize,
     unsafe {
         for g in 0..segment.len / K::GROUP {
             let mut sums = [[_mm256_setzero_si256(); MR]; NR];
+            D::add_group::<K, MR, NR, PACKED>(&panels, x, g, &mut sums);
             if let Added::Offset(offset) = segment.added {
                 for b in 0..NR {
-                    sums[b] = [x.start::<K>(b, g, offset); MR];
+                    let start = x.start::<K>(b, g, offset);
+                    for a in 0..MR {
+                        sums[b][a] = _mm256_add_epi32(sums[b][a], start);
+                    }
                 }
             }
-            D::add_group::<K, MR, NR, PACKED>(&panels, x, g, &mut sums);
             for b in 0..NR {
                 let scale = x.scale::<K>(b, g);
                 for a in 0..MR {
