@@ -1,7 +1,7 @@
 //! Products of weights in blocks with int8 activations in vectors of 256 bits: the rungs AVX2 and AVX-VNNI.
 //!
-//! Not here: the instruction that multiplies (`avx2_int8_dot.rs`, `avx_vnni.rs`), how formats are unpacked (`avx2_int8_panels.rs`,
-//! `avx2_int8_formats.rs`), how activations are read (`avx2_int8_tiles.rs`), the products of AVX-512 (`vnni.rs`).
+//! Not here: one row of activations (`avx2_int8_one.rs`), the instruction that multiplies (`avx2_int8_dot.rs`, `avx_vnni.rs`), how formats are
+//! unpacked (`avx2_int8_panels.rs`, `avx2_int8_formats.rs`), how activations are read (`avx2_int8_tiles.rs`), the products of AVX-512 (`vnni.rs`).
 //!
 //! ```text
 //! for each one or two panels of eight weight rows, whose lanes are the rows:
@@ -27,7 +27,7 @@ use core::mem::MaybeUninit;
 use super::avx2_int8_dot::{ByteDot, added};
 use super::avx2_int8_panels::{Added, Kind, PANEL_ROWS, Panel, Rows, Scales};
 use super::avx2_int8_tiles::{Source, TILE_ROWS, tile_len};
-use crate::generic::int8::{INT8_BLOCK, Int8Rows};
+use crate::generic::int8::Int8Rows;
 use crate::vector::Vector;
 use crate::view::MatMut;
 
@@ -35,7 +35,7 @@ use crate::view::MatMut;
 const FEW_ROWS: usize = 6;
 
 /// How far ahead of each stream of weights the second-level cache is asked for more. Measured, see `INT8.md`.
-const AHEAD: usize = 512;
+pub(super) const AHEAD: usize = 512;
 
 /// Weights of each row that one panel has in a segment, or two panels together.
 const SEGMENT: usize = 2048;
@@ -114,7 +114,7 @@ impl PanelRows {
     /// # Safety
     /// The rows, of `k` weights, have one.
     #[inline(always)]
-    unsafe fn blocks<P: Panel>(&self, w: &[P], k: usize, from: usize) -> Rows<P> {
+    pub unsafe fn blocks<P: Panel>(&self, w: &[P], k: usize, from: usize) -> Rows<P> {
         let mut blocks = [w.as_ptr(); PANEL_ROWS];
         for (lane, block) in blocks.iter_mut().enumerate() {
             // SAFETY: the caller's contract.
@@ -165,7 +165,7 @@ impl PanelRows {
 ///
 /// # Safety
 /// - The shapes are as said and k is a multiple of the block.
-/// - The CPU has AVX2, FMA and F16C.
+/// - The CPU has AVX2, FMA, F16C and what `D` needs.
 #[inline(always)]
 pub(super) unsafe fn matmul<D: ByteDot, P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, out: &mut MatMut<'_>) {
     let (m, n) = (out.rows(), out.cols());
@@ -212,7 +212,7 @@ unsafe fn panels<D: ByteDot, P: Panel, const MR: usize>(
     let mut room =
         Room { codes: [MaybeUninit::uninit(); _], scales: [MaybeUninit::uninit(); _], minima: [MaybeUninit::uninit(); _] };
     let parts = room.parts();
-    // Of rows that are neighbours the next panels' are next.
+    // Of a stream the bytes that follow; after rows that are neighbours come those of the next panels.
     let ahead = if rows[0].apart == 1 { MR * PANEL_ROWS * (k / P::LEN) * size_of::<P>() } else { AHEAD };
     for from in (0..k).step_by(SEGMENT / MR) {
         let len = (SEGMENT / MR).min(k - from);
@@ -240,7 +240,7 @@ unsafe fn panels<D: ByteDot, P: Panel, const MR: usize>(
 
 /// Asks for the lines that are `ahead` of the blocks.
 #[inline(always)]
-fn prefetch<P: Panel>(blocks: &Rows<P>, ahead: usize) {
+pub(super) fn prefetch<P: Panel>(blocks: &Rows<P>, ahead: usize) {
     for block in blocks {
         for line in 0..size_of::<P>().div_ceil(64) {
             // SAFETY: a hint, which reads nothing.
@@ -251,7 +251,7 @@ fn prefetch<P: Panel>(blocks: &Rows<P>, ahead: usize) {
 
 /// Goes on to the next block of each row.
 #[inline(always)]
-fn next<P: Panel>(blocks: &mut Rows<P>) {
+pub(super) fn next<P: Panel>(blocks: &mut Rows<P>) {
     for block in blocks {
         *block = block.wrapping_add(1);
     }
@@ -320,119 +320,6 @@ unsafe fn rows_of_tile<D: ByteDot, P: Panel, const MR: usize, const NR: usize, c
     }
 }
 
-/// The outputs of a single row of activations: sums of codes as they lie are transposed, and not the codes, of which each is used once.
-///
-/// # Safety
-/// As [`matmul`]; the weight rows exist, and there is one row of activations.
-#[inline(always)]
-pub(super) unsafe fn one_row<D: ByteDot, P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256 {
-    /// The groups of a block, at most.
-    const MAX_GROUPS: usize = 16;
-    const { assert!(P::LEN / P::Kind::GROUP <= MAX_GROUPS) };
-    let (mut scales, mut minima) = ([MaybeUninit::<__m256>::uninit(); MAX_GROUPS], [MaybeUninit::<__m256>::uninit(); MAX_GROUPS]);
-    let to = Scales { scales: scales.as_mut_ptr().cast(), minima: minima.as_mut_ptr().cast() };
-    // SAFETY: the rows have k / LEN blocks, the activations k / INT8_BLOCK; the features are this function's.
-    unsafe {
-        let x = Source::of_rows(x, k, 0, 0);
-        let (mut blocks, mut acc) = (rows.blocks(w, k, 0), _mm256_setzero_ps());
-        for first in (0..k / INT8_BLOCK).step_by(P::LEN / INT8_BLOCK) {
-            prefetch(&blocks, AHEAD);
-            P::scales(&blocks, to);
-            acc = step_of_one_row::<D, P>(&blocks, x, first, 0, to, acc);
-            if P::LEN > INT8_BLOCK {
-                // By themselves, so that the shifts of their bits are constants.
-                const { assert!(P::LEN == INT8_BLOCK || P::LEN == 8 * INT8_BLOCK) };
-                acc = step_of_one_row::<D, P>(&blocks, x, first, 1, to, acc);
-                acc = step_of_one_row::<D, P>(&blocks, x, first, 2, to, acc);
-                acc = step_of_one_row::<D, P>(&blocks, x, first, 3, to, acc);
-                acc = step_of_one_row::<D, P>(&blocks, x, first, 4, to, acc);
-                acc = step_of_one_row::<D, P>(&blocks, x, first, 5, to, acc);
-                acc = step_of_one_row::<D, P>(&blocks, x, first, 6, to, acc);
-                acc = step_of_one_row::<D, P>(&blocks, x, first, 7, to, acc);
-            }
-            next(&mut blocks);
-        }
-        acc
-    }
-}
-
-/// What the `i`-th 32 weights of the rows' blocks add to their outputs; block `first` of the activations belongs to the first 32.
-///
-/// # Safety
-/// As [`one_row`]; `scales` has those of the blocks.
-#[inline(always)]
-unsafe fn step_of_one_row<D: ByteDot, P: Panel>(
-    blocks: &Rows<P>,
-    x: Source<false>,
-    first: usize,
-    i: usize,
-    to: Scales,
-    mut acc: __m256,
-) -> __m256 {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let block = first + i;
-        let bytes = x.block(0, block);
-        let mut products = [_mm256_setzero_si256(); PANEL_ROWS];
-        for j in 0..PANEL_ROWS {
-            let codes = (*blocks[j]).codes(i);
-            let codes = match added::<D, P>() {
-                Added::Offset(offset) => _mm256_add_epi8(codes, _mm256_set1_epi8(offset as i8)),
-                _ => codes,
-            };
-            products[j] = D::multiply::<P::Kind>(codes, bytes);
-        }
-        let [low, high] = halves_of_rows::<D, P::Kind>(products);
-        // The sums of the one group, or of the two.
-        let sums = if P::Kind::GROUP == INT8_BLOCK { [_mm256_add_epi32(low, high); 2] } else { [low, high] };
-        for g in 0..INT8_BLOCK / P::Kind::GROUP {
-            let at = i * (INT8_BLOCK / P::Kind::GROUP) + g;
-            let group = block * (INT8_BLOCK / P::Kind::GROUP) + g;
-            let mut sum = sums[g];
-            if let Added::Offset(offset) = added::<D, P>() {
-                sum = _mm256_add_epi32(sum, x.start::<P::Kind>(0, group, offset));
-            }
-            let scale = _mm256_mul_ps(*to.scales.add(at), x.scale::<P::Kind>(0, group));
-            acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
-            if P::ADDED == Added::Minimum {
-                acc = _mm256_fmadd_ps(*to.minima.add(at), x.offset::<P::Kind>(0, group), acc);
-            }
-        }
-        acc
-    }
-}
-
-/// Of the products of eight rows, added by twos or by fours, the sums of the first and of the second half of each row: a lane for each.
-///
-/// # Safety
-/// The CPU has AVX2.
-#[inline(always)]
-unsafe fn halves_of_rows<D: ByteDot, K: Kind>(products: [__m256i; PANEL_ROWS]) -> [__m256i; 2] {
-    // SAFETY: no memory is touched; the features are the caller's.
-    unsafe {
-        // How many sums of two products can be added before they are widened to 32 bits: up to four, each step adds twice as many.
-        let depth = if D::PRODUCTS == 2 { K::DEPTH } else { 0 };
-        let (ones, mut v) = (_mm256_set1_epi16(1), products);
-        if depth == 1 {
-            for j in 0..PANEL_ROWS {
-                v[j] = _mm256_madd_epi16(v[j], ones);
-            }
-        }
-        for j in 0..4 {
-            let (low, high) = (_mm256_unpacklo_epi32(v[2 * j], v[2 * j + 1]), _mm256_unpackhi_epi32(v[2 * j], v[2 * j + 1]));
-            v[j] = if depth >= 2 { _mm256_add_epi16(low, high) } else { _mm256_add_epi32(low, high) };
-            if depth == 2 {
-                v[j] = _mm256_madd_epi16(v[j], ones);
-            }
-        }
-        for j in 0..2 {
-            let (low, high) = (_mm256_unpacklo_epi64(v[2 * j], v[2 * j + 1]), _mm256_unpackhi_epi64(v[2 * j], v[2 * j + 1]));
-            v[j] = if depth >= 4 { _mm256_madd_epi16(_mm256_add_epi16(low, high), ones) } else { _mm256_add_epi32(low, high) };
-        }
-        [_mm256_permute2x128_si256::<0x20>(v[0], v[1]), _mm256_permute2x128_si256::<0x31>(v[0], v[1])]
-    }
-}
-
 /// Adds to the outputs what a segment brings. One function for all formats with codes of a kind.
 ///
 /// # Safety
@@ -450,6 +337,7 @@ pub(super) unsafe fn tile<D: ByteDot, K: Kind, const MR: usize, const NR: usize,
         for g in 0..segment.len / K::GROUP {
             let mut sums = [[_mm256_setzero_si256(); MR]; NR];
             D::add_group::<K, MR, NR, PACKED>(&panels, x, g, &mut sums);
+            // Not where the sums begin: it would be kept in registers all the while, which the sums need.
             if let Added::Offset(offset) = segment.added {
                 for b in 0..NR {
                     let start = x.start::<K>(b, g, offset);

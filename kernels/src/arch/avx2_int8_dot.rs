@@ -5,6 +5,7 @@
 use core::arch::x86_64::*;
 
 use super::avx2_int8::{self, PanelRows, Part, Segment};
+use super::avx2_int8_one;
 use super::avx2_int8_panels::{Added, Kind, Panel};
 use super::avx2_int8_tiles::Source;
 use crate::generic::int8::{CODE_OFFSET, Int8Rows};
@@ -13,7 +14,7 @@ use crate::generic::int8::{CODE_OFFSET, Int8Rows};
 ///
 /// # Safety
 /// Every method may only be called where the CPU has AVX2, FMA, F16C and the features of the implementing ISA, and `tile` and `one_row` on
-/// what [`avx2_int8::tile`] and [`avx2_int8::one_row`] ask for.
+/// what [`avx2_int8::tile`] and [`avx2_int8_one::one_row`] ask for.
 #[allow(clippy::missing_safety_doc, reason = "the contract is the same for all methods and stands on the trait")]
 pub(super) unsafe trait ByteDot {
     /// Whether all codes are multiplied without signs: those that have some ([`Kind::SIGNED`]) are multiplied 128 too large.
@@ -40,7 +41,7 @@ pub(super) unsafe trait ByteDot {
         acc: &mut [[__m256; MR]; NR],
     );
 
-    /// [`avx2_int8::one_row`], a function of its own with the features.
+    /// [`avx2_int8_one::one_row`], a function of its own with the features.
     unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256;
 }
 
@@ -116,6 +117,6 @@ unsafe impl ByteDot for Maddubs {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256 {
         // SAFETY: the trait's contract; this function has the features.
-        unsafe { avx2_int8::one_row::<Self, P>(w, x, k, rows) }
+        unsafe { avx2_int8_one::one_row::<Self, P>(w, x, k, rows) }
     }
 }

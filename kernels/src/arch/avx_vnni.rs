@@ -5,11 +5,11 @@
 
 use core::arch::x86_64::*;
 
-use super::avx2;
 use super::avx2_int8::{self, PanelRows, Part, Segment};
 use super::avx2_int8_dot::ByteDot;
 use super::avx2_int8_panels::{Kind, Panel};
 use super::avx2_int8_tiles::Source;
+use super::{avx2, avx2_int8_one};
 use crate::block::cast;
 use crate::dispatch::{Isa, Kernels};
 use crate::dtype::by_dtype;
@@ -110,7 +110,7 @@ unsafe impl ByteDot for Dpbusd {
     #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
     unsafe fn one_row<P: Panel>(w: &[P], x: Int8Rows<'_>, k: usize, rows: PanelRows) -> __m256 {
         // SAFETY: the trait's contract; this function has the features.
-        unsafe { avx2_int8::one_row::<Self, P>(w, x, k, rows) }
+        unsafe { avx2_int8_one::one_row::<Self, P>(w, x, k, rows) }
     }
 }
 

@@ -16,6 +16,8 @@ mod avx2_int8_dot;
 #[cfg(target_arch = "x86_64")]
 mod avx2_int8_formats;
 #[cfg(target_arch = "x86_64")]
+mod avx2_int8_one;
+#[cfg(target_arch = "x86_64")]
 mod avx2_int8_panels;
 #[cfg(target_arch = "x86_64")]
 mod avx2_int8_tiles;
