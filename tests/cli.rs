@@ -384,7 +384,7 @@ mod unix {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::util::{collect, shell, wait};
+    use crate::util::{collect, least_address_space, shell, wait};
 
     /// A generation that goes on for much longer than a test waits.
     const ENDLESS: [&str; 6] = ["--prompt", "The sea", "--ignore-eos", "-c", "10000000", "--temperature=2"];
@@ -519,17 +519,14 @@ mod unix {
         for limit in ["-n 16", "-s 256"] {
             assert_same_text(&expected, &shell(&format!("ulimit {limit}; exec \"$0\" \"$@\""), &args).succeeds());
         }
-        // However little address space there is beside the program's own image (25 MB, 8 of them the built-in model, without which the
-        // kernel ends it): the text, or a clean lack of resources.
-        #[cfg(target_os = "linux")]
-        for kib in [31_000, 38_000, 58_000, 108_000, 408_000] {
+        // However little address space there is beside that in which the program begins: the text, or a clean lack of resources.
+        let space = least_address_space().into_iter().flat_map(|least| [1, 8, 28, 78, 378].map(|mib| least + 1024 * mib));
+        for kib in space {
             let output = shell(&format!("ulimit -v {kib}; exec \"$0\" \"$@\""), &args).run();
             let stderr = text(&output.stderr);
             match output.status.code() {
                 Some(0) => assert_same_text(&expected, &text(&output.stdout)),
                 Some(3) => assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1, "{kib}: {stderr}"),
-                // The loader of the system itself may have too little.
-                Some(127) if kib <= 38_000 => {}
                 _ => panic!("{kib}: {}\n{stderr}", output.status),
             }
         }

@@ -101,6 +101,16 @@ pub fn shell<I: IntoIterator<Item: AsRef<OsStr>>>(script: &str, args: I) -> Test
     command
 }
 
+/// KiB of address space in which the program just begins: its own image, which grows with every kernel, the system's libraries and a first heap.
+/// With less the kernel, the loader or the language's runtime ends it before its first line. `None` where a shell cannot limit it.
+pub fn least_address_space() -> Option<u64> {
+    let begins = |kib: &u64| {
+        let script = format!("ulimit -c 0; ulimit -v {kib} && exec \"$0\" --version");
+        shell(&script, [""; 0]).run().status.success()
+    };
+    cfg!(target_os = "linux").then(|| (4096..1 << 20).step_by(512).find(begins).expect("a program that begins in a GiB"))
+}
+
 impl TestCommand {
     fn new<I: IntoIterator<Item: AsRef<OsStr>>>(program: &str, args: I) -> TestCommand {
         let mut command = Command::new(program);
