@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use infer_loaders::{TensorFile, open_gguf_tensors};
+use infer_kernels::{DType, Kernels, decode};
+use infer_loaders::{TensorFile, TensorType, open_gguf_tensors};
 
 use crate::gguf::MAPPED;
 use crate::quantize::{opened, quantize, wide_model, wide_model_with};
@@ -45,6 +46,7 @@ fn tensors(file: &Path) -> TensorFile {
     open_gguf_tensors(file, &MAPPED).unwrap().1
 }
 
+/// But for q8: there values and outputs of attention stay floats, of 16 bits, and down projections are multiplied by a Hadamard matrix.
 #[test]
 fn kept_matrices_are_what_infer_quantize_writes_and_only_the_owner_reads_them() {
     let model = wide_model(&checkpoint("text-bpe"));
@@ -57,9 +59,30 @@ fn kept_matrices_are_what_infer_quantize_writes_and_only_the_owner_reads_them() 
         let mut n = 0;
         for tensor in written.tensors().filter(|tensor| tensor.shape().len() == 2) {
             let ours = sidecar.tensor(tensor.name()).unwrap();
-            assert_eq!((ours.dtype(), ours.shape()), (tensor.dtype(), tensor.shape()), "{quant}: {}", tensor.name());
-            assert!(ours.bytes() == tensor.bytes(), "{quant}: {}", tensor.name());
             n += 1;
+            let is = |names: [&str; 2]| quant == "q8" && names.iter().any(|name| tensor.name().contains(name));
+            assert_eq!(ours.shape(), tensor.shape(), "{quant}: {}", tensor.name());
+            if is(["v_proj", "o_proj"]) {
+                assert_eq!(ours.dtype(), TensorType::Weights(DType::BF16), "{}", tensor.name());
+                continue;
+            }
+            assert_eq!(ours.dtype(), tensor.dtype(), "{quant}: {}", tensor.name());
+            if is(["down_proj"; 2]) {
+                let [mut ours, theirs] = [ours, tensor].map(|tensor| {
+                    let mut values = vec![0.0; tensor.shape().iter().product()];
+                    decode(DType::Q8_0, tensor.bytes(), &mut values);
+                    values
+                });
+                let off = |ours: &[f32]| {
+                    let squares = ours.iter().zip(&theirs).map(|(a, b)| (a - b) * (a - b));
+                    squares.sum::<f32>() / theirs.iter().map(|x| x * x).sum::<f32>()
+                };
+                assert!(off(&ours) > 1.0, "{}: {}", tensor.name(), off(&ours));
+                Kernels::detect().hadamard(&mut ours, 32);
+                assert!(off(&ours) < 1e-4, "{}: {}", tensor.name(), off(&ours));
+            } else {
+                assert!(ours.bytes() == tensor.bytes(), "{quant}: {}", tensor.name());
+            }
         }
         assert_eq!((n, sidecar.tensors().count()), (29, 29));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -338,7 +361,8 @@ fn weights_of_integers_and_weights_that_are_no_numbers_are_refused() {
     }
     let weights = model.path("model.safetensors");
     let mut bytes = fs::read(&weights).unwrap();
-    let end = bytes.len() - 4 * 256 * 3;
+    // Before the last norm, the values' matrix and two rows of the queries'.
+    let end = bytes.len() - 4 * 256 * (1 + 128 + 2);
     bytes[end - 4..end].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&weights, bytes).unwrap();
     for more in [&["--quant", "q4"][..], &["--quant", "q8", "--no-cache"]] {
@@ -376,7 +400,7 @@ fn inspect_and_bench_know_of_it() {
     assert_eq!(bench[0]["model_size"].as_u64(), Some(weights(&after)));
 }
 
-/// On the trained weights in the program. The bounds are what was measured, with room for another text, and the promise for 8 bits.
+/// On the trained weights in the program. The bounds are the promise for 8 bits and, for 4, what was measured, with room for another text.
 #[test]
 fn trained_weights_stay_near_the_floats() {
     let dir = Dir::new();
@@ -388,7 +412,7 @@ fn trained_weights_stay_near_the_floats() {
         command.env("XDG_CACHE_HOME", dir.path("cache").to_str().unwrap()).json()
     };
     for (quant, compute, most_nmse, most_kl) in
-        [("q8", "f32", 1e-4, 2e-4), ("q8", "auto", 4e-4, 4e-4), ("q4", "f32", 1.5e-2, 2.5e-2), ("q4", "auto", 1.5e-2, 2.5e-2)]
+        [("q8", "f32", 1e-4, 2e-4), ("q8", "auto", 1e-4, 2e-4), ("q4", "f32", 1.5e-2, 2.5e-2), ("q4", "auto", 1.5e-2, 2.5e-2)]
     {
         let text = &measured(quant, compute)["text"];
         let (nmse, kl) = (text["nmse"].as_f64().unwrap(), text["mean_kl"].as_f64().unwrap());

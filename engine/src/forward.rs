@@ -12,7 +12,7 @@
 //! sequence or several: the code is the same, and each row's numbers do not depend on the rows beside it. Not here: arithmetic
 //! (`infer_kernels`), how attention is shared out (`attention.rs`) and threads (`team.rs`).
 
-use infer_kernels::{Activations, DType, MatMut};
+use infer_kernels::{Activations, DType, Int8Rounding, MatMut};
 
 use crate::batch::{Batch, Row};
 use crate::buffer::Buffer;
@@ -59,16 +59,21 @@ impl Model {
         self.angles(batch, s);
         for (layer, w) in self.weights.layers.iter().enumerate() {
             self.norm(crew, &s.x, &w.input_layernorm, &mut s.normed);
-            self.project(crew, &s.normed, &mut s.rounded, [(&w.q_proj, &mut s.q), (&w.k_proj, &mut s.k), (&w.v_proj, &mut s.v)]);
+            self.project(
+                crew,
+                &mut s.normed,
+                &mut s.rounded,
+                [(&w.q_proj, &mut s.q), (&w.k_proj, &mut s.k), (&w.v_proj, &mut s.v)],
+            );
             self.rotate(crew, w, s);
             self.remember(crew, layer, batch, cache, s);
             self.attend(crew, layer, batch, cache, s);
-            self.add_projection(crew, &mut s.x, &w.o_proj, &s.attended, &mut s.rounded, &mut s.delta);
+            self.add_projection(crew, &mut s.x, &w.o_proj, &mut s.attended, &mut s.rounded, &mut s.delta);
 
             self.norm(crew, &s.x, &w.post_attention_layernorm, &mut s.normed);
-            self.project(crew, &s.normed, &mut s.rounded, [(&w.gate_proj, &mut s.gate), (&w.up_proj, &mut s.up)]);
+            self.project(crew, &mut s.normed, &mut s.rounded, [(&w.gate_proj, &mut s.gate), (&w.up_proj, &mut s.up)]);
             self.gate(crew, &mut s.gate, &s.up);
-            self.add_projection(crew, &mut s.x, &w.down_proj, &s.gate, &mut s.rounded, &mut s.delta);
+            self.add_projection(crew, &mut s.x, &w.down_proj, &mut s.gate, &mut s.rounded, &mut s.delta);
         }
         self.head(crew, batch, s);
     }
@@ -98,7 +103,7 @@ impl Model {
         let parts = batch.rows().chunks(rows).zip(x.chunks_mut(rows * dim)).collect();
         crew.each(parts, |(rows, x): (&[Row], &mut [f32])| {
             for (row, x) in rows.iter().zip(x.chunks_exact_mut(dim)) {
-                self.weights.embed_tokens.decode_row(row.token as usize, x);
+                self.weights.embed_tokens.decode_row(&self.kernels, row.token as usize, x);
             }
         });
     }
@@ -139,11 +144,11 @@ impl Model {
         });
     }
 
-    /// Several linear maps of the same input, as one piece of work. x: (rows, k); each output: (rows, n)
+    /// Several linear maps of the same input, as one piece of work. x: (rows, k), changed if the maps want it; each output: (rows, n)
     fn project<'a, const N: usize>(
         &self,
         crew: &Crew<'_>,
-        x: &[f32],
+        x: &mut [f32],
         rounded: &mut Rounded,
         maps: [(&'a Linear, &'a mut Buffer<f32>); N],
     ) {
@@ -156,13 +161,13 @@ impl Model {
         self.products(crew, x, rounded, maps.map(product).into());
     }
 
-    /// Adds a linear map of `input` to the residual stream. x, delta (scratch): (rows, dim); input: (rows, k)
+    /// Adds a linear map of `input` to the residual stream. x, delta (scratch): (rows, dim); input: (rows, k), changed if the map wants it
     fn add_projection(
         &self,
         crew: &Crew<'_>,
         x: &mut [f32],
         linear: &Linear,
-        input: &[f32],
+        input: &mut [f32],
         rounded: &mut Rounded,
         delta: &mut [f32],
     ) {
@@ -170,10 +175,15 @@ impl Model {
         self.products(crew, input, rounded, vec![product]);
     }
 
-    /// Matrix products of the same input. x: (rows, k)
-    fn products(&self, crew: &Crew<'_>, x: &[f32], rounded: &mut Rounded, products: Vec<Product<'_>>) {
-        let k = products[0].matrix.k();
+    /// Matrix products of the same input, which is changed if the matrices are kept multiplied by a Hadamard matrix. x: (rows, k)
+    fn products(&self, crew: &Crew<'_>, x: &mut [f32], rounded: &mut Rounded, products: Vec<Product<'_>>) {
+        let (k, hadamard) = (products[0].matrix.k(), products[0].matrix.hadamard());
+        assert!(products.iter().all(|p| p.matrix.hadamard() == hadamard), "matrices of the same input are kept alike");
         let part = rows_per_part(crew, x.len() / k, k) * k;
+        if hadamard > 1 {
+            crew.each(x.chunks_mut(part).collect(), |x: &mut [f32]| self.kernels.hadamard(x, hadamard));
+        }
+        let x = &*x;
         let needs = |form| products.iter().any(|p| self.form(p.matrix.dtype()) == form);
         if needs(Form::Bf16) {
             rounded.set_bf16(crew, &self.kernels, x, part);
@@ -185,7 +195,10 @@ impl Model {
             rounded.set_f32_tiles(crew, &self.kernels, x, k, needs(Form::Widened));
         }
         if needs(Form::Int8) {
-            rounded.set_int8(crew, &self.kernels, x, part);
+            // Weights of 8 bits lose no more than activations do.
+            let is_fine = products.iter().any(|p| p.matrix.dtype() == DType::Q8_0);
+            let rounding = if is_fine { Int8Rounding::Fitted } else { Int8Rounding::Plain };
+            rounded.set_int8(crew, &self.kernels, x, rounding, part);
             rounded.set_int8_tiles(crew, &self.kernels, x.len(), k);
         }
         crew.each_with_scratch(split(products, crew.n_threads()), |part: ProductPart<'_>, scratch| {

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use infer_kernels::{DType, decode};
+use infer_kernels::{DType, Kernels, decode};
 use infer_loaders::Tensor;
 
 /// A (n, k) row-major matrix: n outputs, each a dot product over k inputs.
@@ -15,6 +15,7 @@ pub struct Matrix {
     n: usize,
     k: usize,
     row_bytes: usize,
+    hadamard: usize,
 }
 
 impl Matrix {
@@ -22,7 +23,8 @@ impl Matrix {
     pub(crate) fn new(tensor: Tensor, dtype: DType, n: usize, k: usize) -> Matrix {
         let row_bytes = dtype.row_bytes(k).expect("the loader checked the tensor's size");
         assert_eq!(tensor.bytes().len(), n * row_bytes, "bytes of {}", tensor.name());
-        Matrix { tensor, dtype, n, k, row_bytes }
+        let hadamard = tensor.hadamard();
+        Matrix { tensor, dtype, n, k, row_bytes, hadamard }
     }
 
     /// Its storage format.
@@ -49,6 +51,13 @@ impl Matrix {
         self.row_bytes
     }
 
+    /// The order of the Hadamard matrix by which each row is multiplied, block by block, and by which its inputs have to be: products are then
+    /// what they are without ([`Kernels::hadamard`]). 1 where rows are as they were published.
+    #[inline]
+    pub fn hadamard(&self) -> usize {
+        self.hadamard
+    }
+
     /// The bytes of some rows.
     #[inline]
     pub fn rows(&self, rows: Range<usize>) -> &[u8] {
@@ -56,7 +65,8 @@ impl Matrix {
     }
 
     /// One row as f32. out: (k,)
-    pub fn decode_row(&self, row: usize, out: &mut [f32]) {
+    pub fn decode_row(&self, kernels: &Kernels, row: usize, out: &mut [f32]) {
         decode(self.dtype, self.rows(row..row + 1), out);
+        kernels.hadamard(out, self.hadamard);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Not here: what is computed into them (`forward.rs`), and keys and values, which outlive a pass (`kv_cache.rs`).
 
-use infer_kernels::{INT8_BLOCK, Int8Rows, Int8RowsMut, Kernels, bf16};
+use infer_kernels::{INT8_BLOCK, Int8Rounding, Int8Rows, Int8RowsMut, Kernels, bf16};
 
 use crate::attention;
 use crate::buffer::Buffer;
@@ -95,7 +95,7 @@ impl Rounded {
     }
 
     /// Rounds `x` to bytes, in parts of `part_len` elements; both are multiples of a block.
-    pub fn set_int8(&mut self, crew: &Crew<'_>, kernels: &Kernels, x: &[f32], part_len: usize) {
+    pub fn set_int8(&mut self, crew: &Crew<'_>, kernels: &Kernels, x: &[f32], rounding: Int8Rounding, part_len: usize) {
         let n = part_len / INT8_BLOCK;
         let starts = self.starts.chunks_mut(n).zip(self.half_starts.chunks_mut(2 * n));
         let offsets = self.offsets.chunks_mut(n).zip(self.half_offsets.chunks_mut(2 * n));
@@ -107,7 +107,7 @@ impl Rounded {
             let n = x.len() / INT8_BLOCK;
             let (q, scales, starts) = (&mut q[..x.len()], &mut scales[..n], &mut starts[..n]);
             let (half_starts, offsets, half_offsets) = (&mut half_starts[..2 * n], &mut offsets[..n], &mut half_offsets[..2 * n]);
-            kernels.round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets, half_offsets });
+            kernels.round_to_int8(x, rounding, Int8RowsMut { q, scales, starts, half_starts, offsets, half_offsets });
         });
         self.tiles_len = 0;
     }

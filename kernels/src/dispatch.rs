@@ -12,7 +12,8 @@ use crate::arch;
 use crate::attention::{AttentionKernels, Merge};
 use crate::dtype::DType;
 use crate::generic::attempt::{Candidates, Outcome};
-use crate::generic::int8::{INT8_BLOCK, Int8Rows, Int8RowsMut};
+use crate::generic::hadamard::is_hadamard_order;
+use crate::generic::int8::{INT8_BLOCK, Int8Rounding, Int8Rows, Int8RowsMut};
 use crate::generic::matmul::MATMUL_SCRATCH;
 use crate::generic::probe::{Arithmetic, Probes, READ_WAYS};
 use crate::kv::KvDType;
@@ -190,6 +191,8 @@ pub(crate) struct Int8Tiles {
 
 pub(crate) type MatmulInt8 = unsafe fn(&[u8], Int8Rows<'_>, usize, MatMut<'_>, &mut [f32]);
 
+pub(crate) type RoundToInt8 = unsafe fn(&[f32], Int8RowsMut<'_>);
+
 pub(crate) type Attempt = unsafe fn(&[f32], &[f32], Candidates<'_>) -> Outcome;
 
 /// The kernels of one ISA.
@@ -206,7 +209,9 @@ pub struct Kernels {
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
     pub(crate) round_to_bf16: unsafe fn(&[f32], &mut [bf16]),
-    pub(crate) round_to_int8: unsafe fn(&[f32], Int8RowsMut<'_>),
+    // Plain and fitted.
+    pub(crate) round_to_int8: [RoundToInt8; 2],
+    pub(crate) hadamard: unsafe fn(&mut [f32], usize),
     pub(crate) attention: [AttentionKernels; KvDType::COUNT],
     pub(crate) attention_bf16: [Option<AttentionKernels>; KvDType::COUNT],
     pub(crate) merge: Merge,
@@ -400,15 +405,28 @@ impl Kernels {
         unsafe { (self.round_to_bf16)(x, out) }
     }
 
-    /// Rounds each block to nearest, ties to even, the largest magnitude to 127, to the same numbers on every ISA. A block with an infinity or a
+    /// Rounds each block to nearest, ties to even, with the scale that `rounding` says, to the same numbers on every ISA. A block with an infinity or a
     /// NaN gets one as its scale, so that it comes through a product as a NaN. x: (n,), n a multiple of [`INT8_BLOCK`]; to: of n activations
-    pub fn round_to_int8(&self, x: &[f32], to: Int8RowsMut<'_>) {
+    pub fn round_to_int8(&self, x: &[f32], rounding: Int8Rounding, to: Int8RowsMut<'_>) {
         let n_blocks = to.scales.len();
         assert!(x.len() == to.q.len() && x.len() == n_blocks * INT8_BLOCK, "round_to_int8");
         assert!([to.starts.len(), to.offsets.len()] == [n_blocks; 2], "round_to_int8");
         assert!([to.half_starts.len(), to.half_offsets.len()] == [2 * n_blocks; 2], "round_to_int8");
         // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
-        unsafe { (self.round_to_int8)(x, to) }
+        unsafe { (self.round_to_int8[usize::from(rounding == Int8Rounding::Fitted)])(x, to) }
+    }
+
+    /// Multiplies each block of `order` elements by the Hadamard matrix of that order, in place and to the same bits on every ISA. The matrix is
+    /// its own inverse. x: (n,), n a multiple of `order`
+    ///
+    /// # Panics
+    /// If the order is none ([`is_hadamard_order`](crate::is_hadamard_order)), or n no multiple.
+    pub fn hadamard(&self, x: &mut [f32], order: usize) {
+        assert!(is_hadamard_order(order) && x.len().is_multiple_of(order), "hadamard of order {order} of {}", x.len());
+        if order > 1 {
+            // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+            unsafe { (self.hadamard)(x, order) }
+        }
     }
 
     /// Runs `rounds` rounds of multiply-adds that touch no memory, for measuring the peak rate of an arithmetic. Returns how many

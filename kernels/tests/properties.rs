@@ -11,6 +11,8 @@ mod convert;
 mod elementwise;
 #[path = "properties/encode.rs"]
 mod encode;
+#[path = "properties/hadamard.rs"]
+mod hadamard;
 #[path = "properties/int8.rs"]
 mod int8;
 #[path = "properties/matmul.rs"]

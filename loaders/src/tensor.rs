@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use infer_kernels::DType;
+use infer_kernels::{DType, is_hadamard_order};
 
 use crate::buffer::{Aligned, Buffer};
 use crate::error::LoadError;
@@ -17,7 +17,11 @@ use crate::weight_file::WeightFile;
 
 /// A named tensor. Cloning is cheap: clones share the file's bytes.
 #[derive(Clone)]
-pub struct Tensor(Arc<TensorInner>);
+pub struct Tensor {
+    inner: Arc<TensorInner>,
+    /// The order of the Hadamard matrix by which its rows are multiplied, block by block; 1 where they are not.
+    hadamard: usize,
+}
 
 struct TensorInner {
     name: Box<str>,
@@ -84,45 +88,45 @@ impl Tensor {
         } else {
             Data::InPlace(extent)
         };
-        Ok(Tensor(Arc::new(TensorInner { name, dtype, shape, file: Arc::clone(file), data })))
+        Ok(Tensor { inner: Arc::new(TensorInner { name, dtype, shape, file: Arc::clone(file), data }), hadamard: 1 })
     }
 
     /// The name.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.inner.name
     }
 
     /// The type of the elements.
     pub fn dtype(&self) -> TensorType {
-        self.0.dtype
+        self.inner.dtype
     }
 
     /// The dimensions, slowest first; none for a single number.
     pub fn shape(&self) -> &[usize] {
-        &self.0.shape
+        &self.inner.shape
     }
 
     /// The file that the tensor is in.
     pub fn file(&self) -> &Path {
-        &self.0.file.path
+        &self.inner.file.path
     }
 
     /// The elements as they lie in the file, little-endian and row-major. For a weight type, the first byte is aligned for it.
     pub fn bytes(&self) -> &[u8] {
-        match &self.0.data {
-            Data::InPlace(extent) => self.0.file.buffer.bytes().get(extent.range()).unwrap_or_default(),
+        match &self.inner.data {
+            Data::InPlace(extent) => self.inner.file.buffer.bytes().get(extent.range()).unwrap_or_default(),
             Data::Copied(copy) => copy.bytes(),
         }
     }
 
     /// The file that it is in, or was copied from.
     pub(crate) fn weight_file(&self) -> &Arc<WeightFile> {
-        &self.0.file
+        &self.inner.file
     }
 
     /// Whether it is read from a mapped file.
     pub(crate) fn is_mapped(&self) -> bool {
-        matches!((&self.0.data, &self.0.file.buffer), (Data::InPlace(_), Buffer::Mapped(_)))
+        matches!((&self.inner.data, &self.inner.file.buffer), (Data::InPlace(_), Buffer::Mapped(_)))
     }
 
     /// The elements of an `I64` tensor.
@@ -147,6 +151,20 @@ impl Tensor {
         }
     }
 
+    /// The order of the Hadamard matrix by which its rows are multiplied, block by block (`infer_kernels::Kernels::hadamard`): no tensor of a
+    /// checkpoint as it is published, whose order is 1, but a matrix that this program quantised may be kept so.
+    pub fn hadamard(&self) -> usize {
+        self.hadamard
+    }
+
+    /// The same tensor, whose rows are multiplied so. Panics if there is no such order, or the rows are no whole blocks.
+    #[must_use]
+    pub fn with_hadamard(self, order: usize) -> Tensor {
+        let k = self.shape().last().copied().unwrap_or(1);
+        assert!(is_hadamard_order(order) && k.is_multiple_of(order), "hadamard of order {order} of rows of {k}");
+        Tensor { hadamard: order, ..self }
+    }
+
     /// The same tensor in another storage format, of which `data` are the blocks.
     ///
     /// # Errors
@@ -158,10 +176,11 @@ impl Tensor {
             let expected = expected.map_or_else(|| "rows of whole blocks".to_owned(), |n| format!("{n} bytes of {dtype}"));
             return Err(self.error(expected, data.len()));
         }
-        let TensorInner { name, shape, file, .. } = &*self.0;
+        let TensorInner { name, shape, file, .. } = &*self.inner;
         let (name, shape, file) = (name.clone(), shape.clone(), Arc::clone(file));
         let data = Data::Copied(Aligned::of(self.file(), data)?);
-        Ok(Tensor(Arc::new(TensorInner { name, dtype: TensorType::Weights(dtype), shape, file, data })))
+        let inner = Arc::new(TensorInner { name, dtype: TensorType::Weights(dtype), shape, file, data });
+        Ok(Tensor { inner, hadamard: 1 })
     }
 
     /// The same tensor with other rows: row n is row `source(n)` of this one. Memory of its own holds it.
@@ -173,9 +192,10 @@ impl Tensor {
         let row_bytes = bytes.len() / n_rows;
         let row = |n: usize| bytes.get(n * row_bytes..(n + 1) * row_bytes).unwrap_or_default();
         let data = Aligned::join(self.file(), (0..n_rows).map(|n| row(source(n))), bytes.len())?;
-        let TensorInner { name, dtype, shape, file, .. } = &*self.0;
+        let TensorInner { name, dtype, shape, file, .. } = &*self.inner;
         let (name, shape, file) = (name.clone(), shape.clone(), Arc::clone(file));
-        Ok(Tensor(Arc::new(TensorInner { name, dtype: *dtype, shape, file, data: Data::Copied(data) })))
+        let inner = Arc::new(TensorInner { name, dtype: *dtype, shape, file, data: Data::Copied(data) });
+        Ok(Tensor { inner, hadamard: self.hadamard })
     }
 
     /// The error that says that this tensor is not what was expected of it.
@@ -236,7 +256,7 @@ mod tests {
                 assert_eq!(file.tensor("c").unwrap().to_i64().unwrap(), [0x1312_1110_0f0e_0d0c]);
             }
             let mapped = open_safetensors(&path, &MAPPED).unwrap();
-            let copied = matches!(mapped.tensor("a").unwrap().0.data, Data::Copied(_));
+            let copied = matches!(mapped.tensor("a").unwrap().inner.data, Data::Copied(_));
             assert_eq!(copied, (8 + header.len()) % 4 != 0, "padding {padding}");
         }
     }

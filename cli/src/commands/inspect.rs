@@ -65,7 +65,7 @@ impl Facts<'_> {
         let config = self.model.config();
         let tensor = |t: &Tensor| {
             json!({ "name": t.name(), "dtype": t.dtype().to_string(), "shape": t.shape(), "bytes": t.bytes().len(),
-                    "file": t.file().display().to_string() })
+                    "hadamard": t.hadamard(), "file": t.file().display().to_string() })
         };
         let tokenizer =
             self.tokenizer.map(|t| json!({ "vocab_size": t.vocab_size(), "bos_id": t.bos_id(), "eos_ids": t.eos_ids() }));

@@ -25,6 +25,8 @@ pub enum Source<'c> {
         k: usize,
         /// Elements of a head whose rows go from halves to pairs, if any do.
         pairs_of: Option<usize>,
+        /// The order of the Hadamard matrix by which rows are multiplied, block by block; 1 for none.
+        hadamard: usize,
     },
     /// Numbers, which stay as they are.
     Values(&'c [f32]),
@@ -46,7 +48,15 @@ impl<'c> Source<'c> {
             [n] => (1, n),
             _ => return Err(tensor.error("one or two dimensions", tensor.shape().len()).into()),
         };
-        Ok(Source::Tensor { tensor, dtype, n, k, pairs_of })
+        Ok(Source::Tensor { tensor, dtype, n, k, pairs_of, hadamard: 1 })
+    }
+
+    /// The same weights, their rows multiplied by the Hadamard matrix of this order, of which they are whole blocks.
+    pub fn with_hadamard(mut self, order: usize) -> Source<'c> {
+        if let Source::Tensor { hadamard, .. } = &mut self {
+            *hadamard = order;
+        }
+        self
     }
 }
 
@@ -60,9 +70,9 @@ pub fn each_batch<E: From<Failure>>(
     n_threads: usize,
     take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let (tensor, dtype, n, k, pairs_of) = match *source {
+    let (tensor, dtype, n, k, pairs_of, hadamard) = match *source {
         Source::Values(values) => return take(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()),
-        Source::Tensor { tensor, dtype, n, k, pairs_of } => (tensor, dtype, n, k, pairs_of),
+        Source::Tensor { tensor, dtype, n, k, pairs_of, hadamard } => (tensor, dtype, n, k, pairs_of, hadamard),
     };
     // Rows of both formats are whole blocks: the loader checked the one, the mix chose the other.
     let row_bytes = |dtype: DType| dtype.row_bytes(k).unwrap_or_default();
@@ -76,19 +86,27 @@ pub fn each_batch<E: From<Failure>>(
         let Some(batch) = buffer.get_mut(..n_rows * to_bytes) else { break };
         let parts = batch.chunks_mut((rows_of_part * to_bytes).max(1)).enumerate();
         let (parts, wrong) = (Mutex::new(parts), Mutex::new(None::<(usize, f32)>));
+        let fill = |first: usize, x: &mut [f32]| {
+            for (row, x) in (first..).zip(x.chunks_exact_mut(k.max(1))) {
+                let row = pairs_of.map_or(row, |head_dim| gguf_row_of_pairs(row, head_dim));
+                decode(dtype, tensor.bytes().get(row * from_bytes..(row + 1) * from_bytes).unwrap_or_default(), x);
+            }
+        };
         let work = || {
             let mut x = vec![0.0; rows_of_part * k];
             while let Some((part, out)) = { lock(&parts).next() } {
                 let first = begin + part * rows_of_part;
                 let n_rows = out.len() / to_bytes.max(1);
-                for (row, x) in (first..first + n_rows).zip(x.chunks_exact_mut(k.max(1))) {
-                    let row = pairs_of.map_or(row, |head_dim| gguf_row_of_pairs(row, head_dim));
-                    decode(dtype, tensor.bytes().get(row * from_bytes..(row + 1) * from_bytes).unwrap_or_default(), x);
-                }
-                let x = x.get(..n_rows * k).unwrap_or_default();
+                let Some(x) = x.get_mut(..n_rows * k) else { break };
+                fill(first, x);
+                kernels.hadamard(x, hadamard);
                 let done = kernels.encode(to, x, out);
                 if done < x.len() {
-                    let block = x.get(done..(done + to.block_len()).min(x.len())).unwrap_or_default();
+                    // What a person is told of are the weights as the file has them.
+                    fill(first, x);
+                    let span = to.block_len().max(hadamard);
+                    let done = done - done % span;
+                    let block = x.get(done..(done + span).min(x.len())).unwrap_or_default();
                     let worst = |x: &f32| if x.is_nan() { f32::INFINITY } else { x.abs() };
                     let bad = (done..).zip(block).max_by(|(_, a), (_, b)| worst(a).total_cmp(&worst(b)));
                     if let Some((at, &value)) = bad {

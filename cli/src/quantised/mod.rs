@@ -1,7 +1,9 @@
 //! `--quant`: a float checkpoint with its matrices quantised, taken from the file that an earlier start kept, or made anew and kept.
 //!
-//! Config, tokenizer, chat template, norms and biases stay the original's: only matrices are replaced, by what `infer quantize` would write for
-//! them. Not here: the mix of formats (`mix.rs`), encoding (`encode.rs`), and the kept file (`sidecar.rs`).
+//! Config, tokenizer, chat template, norms and biases stay the original's: only matrices are replaced, for q4 by what `infer quantize` would
+//! write. q8 is closer to the floats than a Q8_0 file is (`benches/QUALITY.md` has the figures): where little is gained and much is lost,
+//! matrices stay floats, and down projections are multiplied by Hadamard matrices before they are rounded. Not here: the mix of formats
+//! (`mix.rs`), encoding (`encode.rs`), and the kept file (`sidecar.rs`).
 
 pub mod encode;
 pub mod mix;
@@ -10,7 +12,7 @@ mod sidecar;
 use std::path::PathBuf;
 
 use infer_engine::{Config, Weights};
-use infer_kernels::{DType, MATMUL_SCRATCH};
+use infer_kernels::{DType, INT8_BLOCK, MATMUL_SCRATCH};
 use infer_loaders::{Checkpoint, Fault, Tensor, TensorType, gguf_tensor_name};
 
 use crate::progress::Progress;
@@ -27,15 +29,35 @@ pub struct Quant {
     pub name: &'static str,
     /// The type of `infer quantize` whose mix of formats it is.
     mix: &'static str,
+    /// Whether less is to be lost than that mix loses: it is to be as good as the floats.
+    is_fine: bool,
 }
 
 /// Every choice.
-pub const QUANTS: [Quant; 2] = [Quant { name: "q8", mix: "q8_0" }, Quant { name: "q4", mix: "q4_k_m" }];
+pub const QUANTS: [Quant; 2] =
+    [Quant { name: "q8", mix: "q8_0", is_fine: true }, Quant { name: "q4", mix: "q4_k_m", is_fine: false }];
+
+/// Small matrices that lose much, and so stay floats where little may be lost: values, and what attention adds to the residual stream.
+const STAY_FLOAT: [&str; 2] = [".attn_v.weight", ".attn_output.weight"];
+
+/// The matrix whose inputs have few large numbers among many small ones, and what spreads those: a Hadamard matrix of the order of a block.
+const SPREAD: &str = ".ffn_down.weight";
+const SPREAD_ORDER: usize = INT8_BLOCK;
 
 impl Quant {
     /// The choice of this name.
     pub fn parse(name: &str) -> Option<Quant> {
         QUANTS.into_iter().find(|quant| quant.name == name)
+    }
+
+    /// Whether the matrix of this name in GGUF is not quantised.
+    fn stays_float(&self, name: &str) -> bool {
+        self.is_fine && STAY_FLOAT.iter().any(|end| name.ends_with(end))
+    }
+
+    /// The order of the Hadamard matrix by which rows of the matrix of this name are multiplied.
+    fn hadamard(&self, name: &str) -> usize {
+        if self.is_fine && name.ends_with(SPREAD) { SPREAD_ORDER } else { 1 }
     }
 }
 
@@ -57,6 +79,8 @@ struct Part<'c> {
     tensor: &'c Tensor,
     name: String,
     dtype: DType,
+    /// The order of the Hadamard matrix by which its rows are multiplied.
+    hadamard: usize,
     n_bytes: usize,
 }
 
@@ -121,10 +145,21 @@ fn parts(checkpoint: &Checkpoint, quant: Quant) -> Result<Vec<Part<'_>>, Failure
             return Err(tensor.error(format_args!("floats, which --quant {} quantises", quant.name), from).into());
         }
         let ([n, k], Some(name)) = (tensor.shape(), gguf_tensor_name(tensor.name())) else { continue };
-        let dtype = mix.of_tensor(&name, tensor.shape(), shape);
+        let mut dtype = mix.of_tensor(&name, tensor.shape(), shape);
+        if dtype.block_len() == 1 || *k > MATMUL_SCRATCH {
+            continue;
+        }
+        if quant.stays_float(&name) {
+            // Of 16 bits, which lose nothing beside what bytes lose.
+            dtype = DType::BF16;
+            if from != DType::F32 {
+                continue;
+            }
+        }
         let n_bytes = dtype.row_bytes(*k).and_then(|row| row.checked_mul(*n));
-        if let Some(n_bytes) = n_bytes.filter(|&n| n > 0 && dtype.block_len() > 1 && *k <= MATMUL_SCRATCH) {
-            parts.push(Part { tensor, name, dtype, n_bytes });
+        if let Some(n_bytes) = n_bytes.filter(|&n| n > 0) {
+            let hadamard = quant.hadamard(&name);
+            parts.push(Part { tensor, name, dtype, hadamard, n_bytes });
         }
     }
     Ok(parts)
@@ -200,7 +235,8 @@ fn made_in_memory(checkpoint: &Checkpoint, parts: &[Part<'_>], options: &Options
         Ok(())
     })?;
     checkpoint.verify_unchanged()?;
-    parts.iter().zip(made).map(|(part, data)| Ok(part.tensor.recoded(part.dtype, data)?)).collect()
+    let tensor = |(part, data): (&Part<'_>, _)| Ok(part.tensor.recoded(part.dtype, data)?.with_hadamard(part.hadamard));
+    parts.iter().zip(made).map(tensor).collect()
 }
 
 /// Receives the number of a matrix and its next bytes.
@@ -211,7 +247,7 @@ fn make<E: From<Failure>>(parts: &[Part<'_>], options: &Options, take: &mut Take
     let mut progress = Progress::of_bytes(format!("quantising to {}", options.quant.name));
     let (mut done, total) = (0, usize::try_from(total(parts)).unwrap_or(usize::MAX));
     for (number, part) in parts.iter().enumerate() {
-        let source = Source::new(part.tensor, None)?;
+        let source = Source::new(part.tensor, None)?.with_hadamard(part.hadamard);
         encode::each_batch(&source, part.dtype, options.n_threads, &mut |bytes| {
             done += bytes.len();
             progress.update(done, total);

@@ -1,10 +1,10 @@
 //! `Sidecar`: the GGUF file in the cache folder in which `--quant` keeps the quantised matrices of one checkpoint, to be mapped at the next start.
 //!
-//! It holds nothing else of the model, rows in the order of the original's, and a key: a hash of what the original's files were and of what
-//! the encoders make of a sample. A file with another key was made of other weights or by another version, and is replaced. The key does not
-//! read all weights, which would take longer than mapping the file saves: of each of the original's files it counts path, length, time of
-//! change, number in the file system, all names, types and shapes, and the first bytes. Not here: encoding, and what happens where the file
-//! cannot be kept (`mod.rs`).
+//! It holds nothing else of the model, rows in the order of the original's (multiplied by Hadamard matrices where the choice says so: the file
+//! does not), and a key: a hash of what the original's files were, of the choice, and of what the encoders make of a sample. A file with another
+//! key was made of other weights or by another version, and is replaced. The key does not read all weights, which would take longer than
+//! mapping the file saves: of each of the original's files it counts path, length, time of change, number in the file system, all names, types
+//! and shapes, and the first bytes. Not here: encoding, and what happens where the file cannot be kept (`mod.rs`).
 
 use std::collections::BTreeSet;
 use std::env;
@@ -113,7 +113,7 @@ impl Sidecar {
                 let expected = format!("shape {:?}", part.tensor.shape());
                 return Err(tensor.error(expected, format_args!("{:?}", tensor.shape())));
             }
-            Ok(tensor.clone())
+            Ok(tensor.clone().with_hadamard(part.hadamard))
         };
         parts.iter().map(tensor).collect::<Result<_, _>>().map(Some)
     }
@@ -235,7 +235,7 @@ fn key(checkpoint: &Checkpoint, quant: Quant, parts: &[Part<'_>], canonical: &dy
         add(format_args!("{:?} {} {:?}", tensor.name(), tensor.dtype(), tensor.shape()));
     }
     for part in parts {
-        add(format_args!("{} {}", part.name, part.dtype));
+        add(format_args!("{} {} {}", part.name, part.dtype, part.hadamard));
     }
     for dtype in parts.iter().map(|part| part.dtype).collect::<BTreeSet<_>>() {
         add(format_args!("{dtype} {:016x}", of_encoder(dtype)));

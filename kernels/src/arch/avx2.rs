@@ -22,7 +22,7 @@ use crate::generic::int8::{Int8Rows, Int8RowsMut};
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
-use crate::generic::{attention, elementwise, int8, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::generic::{attention, elementwise, hadamard as blocks, int8, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::kv::{KvDType, KvLayout};
 use crate::vector::Vector;
 use crate::view::MatMut;
@@ -45,7 +45,8 @@ pub(crate) const KERNELS: Kernels = Kernels {
     swiglu,
     add,
     round_to_bf16,
-    round_to_int8,
+    round_to_int8: [round_to_int8::<false>, round_to_int8::<true>],
+    hadamard,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
     merge,
@@ -311,8 +312,13 @@ unsafe fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn round_to_int8(x: &[f32], to: Int8RowsMut<'_>) {
-    int8::round_to_int8(x, to);
+unsafe fn round_to_int8<const FITTED: bool>(x: &[f32], to: Int8RowsMut<'_>) {
+    int8::round_to_int8::<FITTED>(x, to);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn hadamard(x: &mut [f32], order: usize) {
+    blocks::hadamard(x, order);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

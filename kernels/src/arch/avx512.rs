@@ -36,6 +36,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     add,
     round_to_bf16,
     round_to_int8: avx2::KERNELS.round_to_int8,
+    hadamard: avx2::KERNELS.hadamard,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
     merge,

@@ -19,7 +19,7 @@ use crate::generic::int8::Int8Rows;
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
-use crate::generic::{attention, elementwise, int8, matmul as product, rmsnorm as norm, rope as rotary};
+use crate::generic::{attention, elementwise, hadamard, int8, matmul as product, rmsnorm as norm, rope as rotary};
 use crate::kv::{KvDType, KvLayout};
 use crate::vector::Vector;
 use crate::view::MatMut;
@@ -40,7 +40,8 @@ pub(crate) const KERNELS: Kernels = Kernels {
     swiglu,
     add,
     round_to_bf16: convert::round_to_bf16,
-    round_to_int8: int8::round_to_int8,
+    round_to_int8: [int8::round_to_int8::<false>, int8::round_to_int8::<true>],
+    hadamard: hadamard::hadamard,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
     merge,

@@ -10,6 +10,7 @@ use crate::dispatch::{Isa, Kernels};
 use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{Candidates, Outcome, TRIED};
 use crate::generic::attention::{Chunk, Rows, Sums};
+use crate::generic::hadamard;
 use crate::generic::int8;
 use crate::generic::probe::Probes;
 use crate::kv::{KV_PAGE_LEN, KvDType, KvLayout};
@@ -27,7 +28,8 @@ pub(crate) const KERNELS: Kernels = Kernels {
     swiglu,
     add,
     round_to_bf16: convert::round_to_bf16,
-    round_to_int8: int8::round_to_int8,
+    round_to_int8: [int8::round_to_int8::<false>, int8::round_to_int8::<true>],
+    hadamard: hadamard::hadamard,
     attention: [AttentionKernels { pack, attend }; KvDType::COUNT],
     attention_bf16: [None; KvDType::COUNT],
     merge,

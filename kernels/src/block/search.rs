@@ -31,6 +31,10 @@ const SCALES: (f32, f32) = (-128.0, 127.0);
 
 /// What is added to the end of the codes, to which the largest weight goes.
 const STEPS: Tried = [0.0, -0.1, 0.1, -0.2, 0.25, -0.35, 0.45, -0.55];
+/// The same for codes of 8 bits, whose errors change with the scale much faster: one list for each time that the same end is tried. Up to half
+/// a code beyond the end the largest weight still has the last code.
+const BYTE_STEPS: [Tried; 2] =
+    [[0.0, 0.45, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0], [-0.5, -1.5, -2.5, -3.5, -4.5, -5.5, -6.5, -7.5]];
 /// The same where there is a minimum, too.
 const WIDE_STEPS: [Tried; 2] =
     [[0.0, -0.12, 0.12, -0.24, 0.24, -0.36, 0.36, -0.48], [0.48, -0.6, 0.6, -0.72, 0.72, -0.84, 0.84, -0.96]];
@@ -155,10 +159,17 @@ fn good_scales<const N: usize>(kernels: &Kernels, x: &[f32; N], extreme: f32, co
     if extreme.abs() < LEAST {
         return (scales, gains);
     }
-    for end in [codes.0, codes.1] {
+    // Where both ends are alike, there is more to be had from other scales.
+    let is_symmetric = codes.0 == -codes.1;
+    let ends = if is_symmetric {
+        [(codes.1, &BYTE_STEPS[0]), (codes.1, &BYTE_STEPS[1])]
+    } else {
+        [(codes.0, &STEPS), (codes.1, &STEPS)]
+    };
+    for (end, steps) in ends {
         let mut inverse = zero;
         for c in 0..TRIED {
-            inverse[c] = (end + STEPS[c]) / extreme;
+            inverse[c] = (end + steps[c]) / extreme;
         }
         let sums = kernels.attempt(x, &[1.0; N], Candidates { d: &zero, inverse: &inverse, m: &zero, codes }, false);
         for c in 0..TRIED {

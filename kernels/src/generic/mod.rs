@@ -8,6 +8,7 @@ pub(crate) mod attention;
 pub(crate) mod decode;
 pub(crate) mod elementwise;
 pub(crate) mod exp;
+pub(crate) mod hadamard;
 pub(crate) mod int8;
 pub(crate) mod matmul;
 pub(crate) mod matmul_blocks;

@@ -1,6 +1,6 @@
 //! Encoding to storage formats: never worse than rounding with the scales that a block's range gives, and exact where a block can be.
 //!
-//! Not here: how much better, which is measured on models (`benches/RESULTS.md`).
+//! Not here: how much better, which is measured on models (`benches/QUALITY.md`).
 
 use infer_kernels::testing::Seeded;
 use infer_kernels::{DType, Kernels, bf16, decode, f16};

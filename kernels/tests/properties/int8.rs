@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use infer_kernels::testing::{Guarded, Seeded};
-use infer_kernels::{Activations, DType, INT8_BLOCK, Int8Rows, Int8RowsMut, Isa, Kernels, MATMUL_SCRATCH, MatMut, decode};
+use infer_kernels::{
+    Activations, DType, INT8_BLOCK, Int8Rounding, Int8Rows, Int8RowsMut, Isa, Kernels, MATMUL_SCRATCH, MatMut, decode,
+};
 
 use crate::{TINY, UNIT, assert_close, assert_intact};
 
@@ -17,7 +19,13 @@ struct Rounded {
     half_offsets: Vec<f32>,
 }
 
+const ROUNDINGS: [Int8Rounding; 2] = [Int8Rounding::Plain, Int8Rounding::Fitted];
+
 fn rounded(kernels: &Kernels, x: &[f32]) -> Rounded {
+    rounded_so(kernels, x, Int8Rounding::Plain)
+}
+
+fn rounded_so(kernels: &Kernels, x: &[f32], rounding: Int8Rounding) -> Rounded {
     let n = x.len() / INT8_BLOCK;
     let mut r = Rounded {
         q: vec![0; x.len()],
@@ -28,7 +36,7 @@ fn rounded(kernels: &Kernels, x: &[f32]) -> Rounded {
         half_offsets: vec![0.0; 2 * n],
     };
     let Rounded { q, scales, starts, half_starts, offsets, half_offsets } = &mut r;
-    kernels.round_to_int8(x, Int8RowsMut { q, scales, starts, half_starts, offsets, half_offsets });
+    kernels.round_to_int8(x, rounding, Int8RowsMut { q, scales, starts, half_starts, offsets, half_offsets });
     r
 }
 
@@ -52,8 +60,8 @@ impl Rounded {
 fn rounding_is_to_the_nearest_of_127_steps() {
     let mut seeded = Seeded(1);
     let x: Vec<f32> = (0..1000 * INT8_BLOCK).map(|_| seeded.awkward()).collect();
-    for kernels in Kernels::available() {
-        let Rounded { q, scales, starts, half_starts, offsets, half_offsets } = rounded(&kernels, &x);
+    for (kernels, rounding) in Kernels::available().flat_map(|kernels| ROUNDINGS.map(|rounding| (kernels, rounding))) {
+        let Rounded { q, scales, starts, half_starts, offsets, half_offsets } = rounded_so(&kernels, &x, rounding);
         let sum = |q: &[i8]| q.iter().map(|&q| i32::from(q)).sum::<i32>();
         for (i, q) in q.chunks_exact(INT8_BLOCK).enumerate() {
             assert_eq!(starts[i], -128 * sum(q));
@@ -61,15 +69,43 @@ fn rounding_is_to_the_nearest_of_127_steps() {
             assert_eq!(offsets[i], -scales[i] * sum(q) as f32);
             assert_eq!(half_offsets[2 * i..2 * i + 2], [&q[..16], &q[16..]].map(|q| -scales[i] * sum(q) as f32));
         }
+        assert!(q.iter().all(|&q| q != i8::MIN));
+        if rounding == Int8Rounding::Fitted {
+            // The nearest code before the step was fitted to the codes, not after.
+            continue;
+        }
         for ((x, q), scale) in x.chunks_exact(INT8_BLOCK).zip(q.chunks_exact(INT8_BLOCK)).zip(scales) {
             for (x, q) in x.iter().zip(q) {
                 let off = (f64::from(*x) - f64::from(scale) * f64::from(*q)).abs();
                 // Half a step, and the roundings of the scale, its inverse and the quotient.
                 let bound = f64::from(scale) * (0.5 + 127.0 * 4.0 * UNIT);
-                assert!(*q != i8::MIN && off <= bound, "{}: {x} became {q} · {scale}", kernels.isa());
+                assert!(off <= bound, "{}: {x} became {q} · {scale}", kernels.isa());
             }
         }
     }
+}
+
+/// Never more error than by plain rounding, and on the average what numbers from a normal distribution promise.
+#[test]
+fn fitted_rounding_leaves_a_fifth_less_error() {
+    let mut seeded = Seeded(9);
+    let normal = |seeded: &mut Seeded| (0..12).map(|_| seeded.uniform()).sum::<f32>();
+    let x: Vec<f32> = (0..1000 * INT8_BLOCK).map(|_| normal(&mut seeded)).collect();
+    let y: Vec<f32> = (0..1000 * INT8_BLOCK).map(|_| seeded.awkward()).collect();
+    let errors = |x: &[f32], rounding| {
+        let Rounded { q, scales, .. } = rounded_so(&Kernels::detect(), x, rounding);
+        let off = |x: f32, q: i8, scale: f32| f64::from(x) - f64::from(scale) * f64::from(q);
+        let blocks = x.chunks_exact(INT8_BLOCK).zip(q.chunks_exact(INT8_BLOCK)).zip(scales);
+        blocks.map(|((x, q), d)| x.iter().zip(q).map(|(&x, &q)| off(x, q, d).powi(2)).sum()).collect::<Vec<f64>>()
+    };
+    for x in [&x, &y] {
+        for (fitted, plain) in errors(x, Int8Rounding::Fitted).into_iter().zip(errors(x, Int8Rounding::Plain)) {
+            assert!(fitted <= plain * (1.0 + 1e-3), "{fitted} and not {plain}");
+        }
+    }
+    let mean = |rounding| errors(&x, rounding).iter().sum::<f64>();
+    let ratio = mean(Int8Rounding::Fitted) / mean(Int8Rounding::Plain);
+    assert!((0.77..0.84).contains(&ratio), "{ratio}");
 }
 
 #[test]
@@ -78,15 +114,17 @@ fn every_rung_rounds_to_the_same_bytes() {
     let mut x: Vec<f32> = (0..300 * INT8_BLOCK).map(|_| seeded.awkward()).collect();
     x[..2 * INT8_BLOCK].fill(0.0);
     (x[70], x[100]) = (f32::NAN, f32::NEG_INFINITY);
-    let of = |kernels: &Kernels| {
-        let Rounded { q, scales, starts, half_starts, offsets, half_offsets } = rounded(kernels, &x);
+    let of = |kernels: &Kernels, rounding| {
+        let Rounded { q, scales, starts, half_starts, offsets, half_offsets } = rounded_so(kernels, &x, rounding);
         let bits = |x: Vec<f32>| x.into_iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect::<Vec<_>>();
         (q, bits(scales), starts, half_starts, bits(offsets), bits(half_offsets))
     };
-    let mut rungs = Kernels::available();
-    let want = of(&rungs.next().unwrap());
-    for kernels in rungs {
-        assert!(of(&kernels) == want, "{}", kernels.isa());
+    for rounding in ROUNDINGS {
+        let mut rungs = Kernels::available();
+        let want = of(&rungs.next().unwrap(), rounding);
+        for kernels in rungs {
+            assert!(of(&kernels, rounding) == want, "{} {rounding:?}", kernels.isa());
+        }
     }
 }
 
@@ -104,7 +142,14 @@ fn ties_go_to_even_and_what_is_not_finite_stays_so() {
     assert_eq!(block(&[f32::MAX, -f32::MAX]).0, [127, -127]);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         assert!(!block(&[1.0, bad, 2.0]).1.is_finite(), "{bad}");
+        let mut x = [1.0; INT8_BLOCK];
+        x[9] = bad;
+        assert!(!rounded_so(&Kernels::detect(), &x, Int8Rounding::Fitted).scales[0].is_finite(), "{bad}");
     }
+    let largest = rounded_so(&Kernels::detect(), &[f32::MAX; INT8_BLOCK], Int8Rounding::Fitted);
+    assert!(
+        largest.q[0] > 120 && (f64::from(largest.scales[0]) * f64::from(largest.q[0]) / f64::from(f32::MAX) - 1.0).abs() < 1e-6
+    );
 }
 
 /// Weights, as bytes and as numbers, and a bound of each number's parts.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use infer_engine::{Batch, Model, Row};
-use infer_kernels::decode;
+use infer_kernels::{Kernels, decode};
 use infer_loaders::{Checkpoint, OpenOptions, Tensor, TensorType};
 use serde_json::json;
 
@@ -85,7 +85,7 @@ pub fn run(args: &CheckArgs, original: &Path) -> Result<(), Failure> {
 
 /// The error of each tensor that both have.
 fn losses(ours: &Checkpoint, theirs: &Checkpoint) -> Result<Vec<Loss>, Failure> {
-    let mut losses = Vec::new();
+    let (mut losses, kernels) = (Vec::new(), Kernels::detect());
     for a in theirs.tensors() {
         let Some(b) = ours.tensor(a.name()) else { continue };
         if a.shape() != b.shape() {
@@ -94,12 +94,13 @@ fn losses(ours: &Checkpoint, theirs: &Checkpoint) -> Result<Vec<Loss>, Failure> 
                 .into());
         }
         let (TensorType::Weights(from), TensorType::Weights(to)) = (a.dtype(), b.dtype()) else { continue };
-        // Parts of both that hold whole blocks.
+        // Parts of both that hold whole blocks, also of Hadamard matrices.
         let part = PART.next_multiple_of(from.block_len().max(to.block_len()));
-        let bytes = |tensor: &Tensor, dtype: infer_kernels::DType, begin: usize, n: usize| -> Option<Vec<f32>> {
+        let values = |tensor: &Tensor, dtype: infer_kernels::DType, begin: usize, n: usize| -> Option<Vec<f32>> {
             let (begin, end) = (dtype.row_bytes(begin)?, dtype.row_bytes(begin + n)?);
             let mut values = vec![0.0; n];
             decode(dtype, tensor.bytes().get(begin..end)?, &mut values);
+            kernels.hadamard(&mut values, tensor.hadamard());
             Some(values)
         };
         let mut loss = Loss {
@@ -113,7 +114,7 @@ fn losses(ours: &Checkpoint, theirs: &Checkpoint) -> Result<Vec<Loss>, Failure> 
         let n: usize = a.shape().iter().product();
         for begin in (0..n).step_by(part) {
             let n = part.min(n - begin);
-            let (Some(x), Some(y)) = (bytes(a, from, begin, n), bytes(b, to, begin, n)) else { break };
+            let (Some(x), Some(y)) = (values(a, from, begin, n), values(b, to, begin, n)) else { break };
             for (x, y) in x.into_iter().zip(y) {
                 let (x, err) = (f64::from(x), f64::from(x) - f64::from(y));
                 loss.square_err += err * err;

@@ -17,7 +17,7 @@ const MAX_ABS_ERR: f64 = 1e-3;
 /// With products in bf16, the largest error that this rounding explains (formats.md section 7).
 const MAX_NMSE_BF16: f64 = 1e-4;
 
-/// With products in bytes: three times what a trained model of 4 million parameters shows (`benches/RESULTS.md`).
+/// With products in bytes: three times what a trained model of 4 million parameters shows (`benches/QUALITY.md`).
 const MAX_NMSE_INT8: f64 = 5e-4;
 
 /// How many of the worst positions are listed.
