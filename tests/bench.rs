@@ -100,8 +100,9 @@ fn json_has_the_keys_and_its_numbers_agree() {
         near("bandwidth_fraction", float(&record, "achieved_gbps") / float(&record, "stream_gbps"));
         near("compute_fraction", float(&record, "achieved_gmacs") / float(&record, "peak_gmacs"));
         assert!(float(&record, "ceiling_ts") > 0.0 && float(&record, "avg_ts") > 0.0);
-        // By itself bf16 where activations are rounded, if the processor multiplies it.
-        let expected = if record["compute"] != "f32" && record["isa"] == "avx512_bf16" { "bf16" } else { "f32" };
+        // By itself f32 where nothing else is rounded.
+        let is_exact = record["compute"] == "f32" && record["model_type"].as_str().unwrap().ends_with("F32");
+        let expected = if is_exact { "f32" } else { "bf16" };
         assert_eq!(record["kv_dtype"], expected);
         assert_eq!(record["test_time"].as_str().unwrap().len(), "2026-01-31T23:59:59Z".len());
     }

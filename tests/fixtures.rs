@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use infer_engine::{Batch, Compute, KvCache, Model, ModelOptions, Row, SequenceId, State};
+use infer_engine::{Batch, Compute, KvCache, KvDType, Model, ModelOptions, Row, SequenceId, State};
 use infer_kernels::testing::Seeded;
 use infer_kernels::{DType, Isa, Kernels, bf16, f16};
 use infer_loaders::{OpenOptions, TensorFile, open_safetensors};
@@ -93,9 +93,18 @@ pub fn open(folder: &Path, n_threads: usize, isa: Isa, compute: Compute) -> Mode
 /// As [`open`], with a choice of how files are read.
 pub fn open_with(folder: &Path, files: &OpenOptions, n_threads: usize, isa: Isa, compute: Compute) -> Model {
     let checkpoint = infer_loaders::open(folder, files).unwrap();
+    Model::open(&checkpoint, &options(n_threads, isa, compute)).unwrap()
+}
+
+/// As [`open`], keys and values of this type.
+pub fn open_with_kv(folder: &Path, n_threads: usize, isa: Isa, compute: Compute, kv_dtype: KvDType) -> Model {
+    let checkpoint = infer_loaders::open(folder, &OpenOptions::default()).unwrap();
+    Model::open(&checkpoint, &ModelOptions { kv_dtype: Some(kv_dtype), ..options(n_threads, isa, compute) }).unwrap()
+}
+
+fn options(n_threads: usize, isa: Isa, compute: Compute) -> ModelOptions {
     let threads = NonZeroUsize::new(n_threads).unwrap();
-    let options = ModelOptions { threads, isa: Some(isa), compute, ..ModelOptions::default() };
-    Model::open(&checkpoint, &options).unwrap()
+    ModelOptions { threads, isa: Some(isa), compute, ..ModelOptions::default() }
 }
 
 /// Token ids whose first `n_prompt` are a prompt, which matters to dynamic rope alone.

@@ -4,11 +4,11 @@
 
 use std::path::Path;
 
-use infer_engine::{Compute, Finish, Generation, GenerationOptions, Model, Sampling, Speculation};
+use infer_engine::{Compute, Finish, Generation, GenerationOptions, KvDType, Model, Sampling, Speculation};
 use infer_kernels::{DType, Isa};
 use infer_loaders::OpenOptions;
 
-use crate::fixtures::{Reference, Text, checkpoints, isas, logits, open, references};
+use crate::fixtures::{Reference, Text, checkpoints, isas, logits, open, open_with_kv, references};
 use crate::util::checkpoint;
 
 /// The largest difference that f32 rounding in another order explains. The worst seen on the recorded checkpoints, on all rungs of a
@@ -177,8 +177,12 @@ fn auto_is_bf16_for_bf16_weights_where_the_cpu_multiplies_them_faster_and_f32_el
             let storage = storage(&folder);
             let is_faster = storage == DType::BF16 && isa == Isa::Avx512Bf16 && !is_intel();
             let expected = if is_faster { Compute::Bf16 } else { Compute::F32 };
-            let (auto, resolved) = (open(&folder, 2, isa, Compute::Auto), open(&folder, 2, isa, expected));
-            assert_eq!(auto.compute(), expected, "{name} ({storage}) on {isa}");
+            let kv_dtype = if storage == DType::F32 { KvDType::F32 } else { KvDType::BF16 };
+            let auto = open(&folder, 2, isa, Compute::Auto);
+            let resolved = open_with_kv(&folder, 2, isa, expected, kv_dtype);
+            assert_eq!((auto.compute(), auto.kv_dtype()), (expected, kv_dtype), "{name} ({storage}) on {isa}");
+            assert_eq!(open(&folder, 2, isa, Compute::F32).kv_dtype(), KvDType::F32, "{name} on {isa}");
+            assert_eq!(auto.is_exact(), storage == DType::F32, "{name} on {isa}");
             assert!(all_logits(&auto, &references) == all_logits(&resolved, &references), "{name} ({storage}) on {isa}");
         }
     }

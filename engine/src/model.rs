@@ -37,7 +37,8 @@ pub struct ModelOptions {
     pub isa: Option<Isa>,
     /// The type that activations are multiplied in.
     pub compute: Compute,
-    /// The type that keys and values are stored in; `None` is bf16 where attention is multiplied in it and `compute` rounds, f32 otherwise.
+    /// The type that keys and values are stored in; `None` is f32 where `compute` asks for exact arithmetic or nothing else is rounded, weights
+    /// included, and bf16 otherwise.
     pub kv_dtype: Option<KvDType>,
     /// The most rows of a prompt that one pass takes.
     pub prefill_chunk: NonZeroUsize,
@@ -111,10 +112,9 @@ impl Model {
         let attention = kernels.attention(layout, false);
         let (compute, prefill_chunk) = (options.compute, options.prefill_chunk);
         let mut model = Model { config, weights, kernels, team, compute, attention, prefill_chunk };
-        let rounds = model.compute() != Compute::F32;
-        let native = rounds && kernels.has_bf16_attention(KvDType::BF16);
-        let kv_dtype = options.kv_dtype.unwrap_or(if native { KvDType::BF16 } else { KvDType::F32 });
-        model.attention = kernels.attention(KvLayout::new(kv_dtype, model.config.head_dim), rounds);
+        let kv_dtype = options.kv_dtype.unwrap_or_else(|| model.usual_kv_dtype());
+        let layout = KvLayout::new(kv_dtype, model.config.head_dim);
+        model.attention = kernels.attention(layout, model.compute() != Compute::F32);
         Ok(model)
     }
 
@@ -130,8 +130,23 @@ impl Model {
 
     /// The type that most products' activations are rounded to, never `Auto`.
     pub fn compute(&self) -> Compute {
-        let largest = self.weights.layers.first().map_or(&self.weights.lm_head, |layer| &layer.gate_proj.weight);
-        self.compute_of(largest.dtype())
+        self.compute_of(self.most_weights())
+    }
+
+    /// Whether nothing is rounded but sums in f32: neither activations nor keys and values.
+    pub fn is_exact(&self) -> bool {
+        self.compute() == Compute::F32 && self.kv_dtype() == KvDType::F32
+    }
+
+    /// The storage format of most weights.
+    fn most_weights(&self) -> DType {
+        self.weights.layers.first().map_or(&self.weights.lm_head, |layer| &layer.gate_proj.weight).dtype()
+    }
+
+    /// The type that keys and values are stored in where nobody says.
+    fn usual_kv_dtype(&self) -> KvDType {
+        let is_exact = self.compute() == Compute::F32 && self.most_weights() == DType::F32;
+        if self.compute == Compute::F32 || is_exact { KvDType::F32 } else { KvDType::BF16 }
     }
 
     /// The type that keys and values are stored in.

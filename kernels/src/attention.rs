@@ -5,7 +5,7 @@
 
 use crate::dispatch::Kernels;
 use crate::generic::attention::{Chunk, Rows, Sums};
-use crate::kv::{KV_PAGE_LEN, KvDType, KvLayout};
+use crate::kv::{KV_PAGE_LEN, KvLayout};
 
 pub(crate) type Merge = unsafe fn(&[f32], &mut Sums<'_>);
 
@@ -39,13 +39,8 @@ pub struct Attention {
 }
 
 impl Kernels {
-    /// Whether queries and weights that were rounded to bf16 are multiplied by keys and values of this type natively.
-    pub fn has_bf16_attention(&self, dtype: KvDType) -> bool {
-        self.attention_bf16[dtype as usize].is_some()
-    }
-
-    /// Attention over keys and values of this layout; with queries and weights rounded to bf16 where `rounds` allows it and
-    /// [`Kernels::has_bf16_attention`], in f32 otherwise. Sums are f32 always.
+    /// Attention over keys and values of this layout; with queries and weights rounded to bf16 where `rounds` allows it and the ISA multiplies
+    /// them by such keys and values natively, in f32 otherwise. Sums are f32 always.
     pub fn attention(&self, layout: KvLayout, rounds: bool) -> Attention {
         let bf16 = self.attention_bf16[layout.dtype() as usize].filter(|_| rounds);
         let kernels = bf16.unwrap_or(self.attention[layout.dtype() as usize]);

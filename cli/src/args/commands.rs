@@ -186,7 +186,7 @@ pub struct BenchArgs {
     /// Arithmetic of the matrix products: auto, f32 (exact), bf16 or int8
     #[arg(long, value_name = "TYPE", value_parser = compute, default_value = "auto", help_heading = "Engine")]
     pub compute: Compute,
-    /// Storage of keys and values: f32, f16, bf16 or q8 [default: bf16 if activations are rounded and the CPU multiplies bf16, else f32]
+    /// Storage of keys and values: f32, f16, bf16 or q8 [default: bf16; f32 with --compute f32 or weights in f32]
     #[arg(long, value_name = "TYPE", value_parser = kv_dtype, help_heading = "Engine")]
     pub kv_dtype: Option<KvDType>,
     /// Prompt tokens read in one pass

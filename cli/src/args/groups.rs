@@ -51,7 +51,7 @@ pub struct EngineArgs {
     /// Arithmetic of the matrix products: auto, f32 (exact), bf16 or int8
     #[arg(long, value_name = "TYPE", value_parser = compute, default_value = "auto")]
     pub compute: Compute,
-    /// Storage of keys and values: f32, f16, bf16 or q8 [default: bf16 if activations are rounded and the CPU multiplies bf16, else f32]
+    /// Storage of keys and values: f32, f16, bf16 or q8 [default: bf16; f32 with --compute f32 or weights in f32]
     #[arg(long, value_name = "TYPE", value_parser = kv_dtype)]
     pub kv_dtype: Option<KvDType>,
     /// Prompt tokens read in one pass; changes speed and memory, never the result

@@ -14,7 +14,7 @@ use crate::report::{self, Failure};
 /// In exact arithmetic, the largest difference that rounding in another order explains (formats.md section 7).
 const MAX_ABS_ERR: f64 = 1e-3;
 
-/// With products in bf16, the largest error that this rounding explains (formats.md section 7).
+/// With products in bf16, or keys and values of 16 bits, the largest error that this rounding explains (formats.md section 7).
 const MAX_NMSE_BF16: f64 = 1e-4;
 
 /// With products in bytes: three times what a trained model of 4 million parameters shows (`benches/QUALITY.md`).
@@ -81,9 +81,9 @@ fn continue_greedily(model: &Model, prompt: &[u32], expected: &[u32]) -> Result<
 fn reasons_to_fail(model: &Model, comparison: &Comparison, greedy: Option<Greedy>) -> Vec<String> {
     let mut reasons = Vec::new();
     let max_nmse = match model.compute() {
-        Compute::F32 | Compute::Auto => None,
-        Compute::Bf16 => Some(MAX_NMSE_BF16),
+        _ if model.is_exact() => None,
         Compute::Int8 => Some(MAX_NMSE_INT8),
+        Compute::F32 | Compute::Auto | Compute::Bf16 => Some(MAX_NMSE_BF16),
     };
     if let Some(max_nmse) = max_nmse {
         let nmse = comparison.nmse();
