@@ -313,7 +313,8 @@ unsafe fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn round_to_int8<const FITTED: bool>(x: &[f32], to: Int8RowsMut<'_>) {
-    int8::round_to_int8::<FITTED>(x, to);
+    // SAFETY: this function has the features.
+    unsafe { int8::round_to_int8::<__m256, FITTED>(x, to) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

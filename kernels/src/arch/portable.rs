@@ -15,7 +15,7 @@ use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{self as attempts, Candidates, Outcome};
 use crate::generic::attention::{Chunk, Rows, Stored, Sums};
 use crate::generic::decode::decode_blocks;
-use crate::generic::int8::Int8Rows;
+use crate::generic::int8::{Int8Rows, Int8RowsMut};
 use crate::generic::matmul::Widen;
 use crate::generic::matmul_blocks::{Packed, matmul_blocks};
 use crate::generic::probe::{self, Instruction, Lanes, MultiplyAdds, Probes, by_read_way};
@@ -40,7 +40,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     swiglu,
     add,
     round_to_bf16: convert::round_to_bf16,
-    round_to_int8: [int8::round_to_int8::<false>, int8::round_to_int8::<true>],
+    round_to_int8: [round_to_int8::<false>, round_to_int8::<true>],
     hadamard: hadamard::hadamard,
     attention: by_kv_dtype!(pack, attend),
     attention_bf16: [None; KvDType::COUNT],
@@ -223,6 +223,11 @@ fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
 fn attempt<const WITH_ERROR: bool>(x: &[f32], importance: &[f32], tried: Candidates<'_>) -> Outcome {
     // SAFETY: no CPU feature is needed.
     unsafe { attempts::attempt::<f32x8, WITH_ERROR>(x, importance, tried) }
+}
+
+fn round_to_int8<const FITTED: bool>(x: &[f32], to: Int8RowsMut<'_>) {
+    // SAFETY: no CPU feature is needed.
+    unsafe { int8::round_to_int8::<f32x8, FITTED>(x, to) }
 }
 
 fn swiglu(gate: &mut [f32], up: &[f32]) {

@@ -11,7 +11,6 @@ use crate::dtype::{DType, by_dtype};
 use crate::generic::attempt::{Candidates, Outcome, TRIED};
 use crate::generic::attention::{Chunk, Rows, Sums};
 use crate::generic::hadamard;
-use crate::generic::int8;
 use crate::generic::probe::Probes;
 use crate::kv::{KV_PAGE_LEN, KvDType, KvLayout};
 use crate::view::MatMut;
@@ -28,7 +27,8 @@ pub(crate) const KERNELS: Kernels = Kernels {
     swiglu,
     add,
     round_to_bf16: convert::round_to_bf16,
-    round_to_int8: [int8::round_to_int8::<false>, int8::round_to_int8::<true>],
+    // The same on every rung, to the bit.
+    round_to_int8: portable::KERNELS.round_to_int8,
     hadamard: hadamard::hadamard,
     attention: [AttentionKernels { pack, attend }; KvDType::COUNT],
     attention_bf16: [None; KvDType::COUNT],

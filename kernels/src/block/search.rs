@@ -13,7 +13,7 @@ use half::f16;
 
 use super::parts::SUPER_BLOCK;
 use crate::dispatch::Kernels;
-use crate::generic::attempt::{Candidates, Outcome, TRIED, Tried};
+use crate::generic::attempt::{Candidates, Outcome, TRIED, Tried, least_of};
 
 /// Weights of a group in the K formats with minima, and in those without.
 pub(super) const GROUP: usize = 32;
@@ -93,24 +93,6 @@ fn near_half(d: f32) -> f32 {
     let digits = scaled - (scaled - d);
     let steps = (d + 0.75) - 0.75;
     if d.abs() < 6.103_515_6e-5 { steps } else { digits }
-}
-
-/// The first candidate of the least number; none of them is negative, and those that differ in the last three bits of f32 count as equal.
-#[inline(always)]
-fn least_of(x: &Tried) -> usize {
-    let mut keys = [0; TRIED];
-    for c in 0..TRIED {
-        // Patterns of such numbers are in the order of the numbers.
-        keys[c] = ((x[c].to_bits() & 0x7fff_fff8) | c as u32) as i32;
-    }
-    let mut n = TRIED;
-    while n > 1 {
-        n /= 2;
-        for c in 0..n {
-            keys[c] = keys[c].min(keys[c + n]);
-        }
-    }
-    (keys[0] & 7) as usize
 }
 
 /// How much the error of each weight of a group counts: the group's root mean square and the weight's magnitude.

@@ -1,7 +1,8 @@
 //! Trying many scales on the same weights: what takes the time when weights are encoded.
 //!
 //! Lanes are candidates, so that no sum goes across lanes and the outcome has the same bits with vectors of any width. Products and sums are
-//! rounded each by itself, never fused, for the same reason. Not here: which candidates there are, and the choice (`block/search.rs`).
+//! rounded each by itself, never fused, for the same reason. Not here: which candidates there are, and what is made
+//! of the sums (`block/search.rs`).
 
 use crate::vector::Vector;
 
@@ -65,4 +66,22 @@ pub(crate) unsafe fn attempt<V: Vector, const WITH_ERROR: bool>(x: &[f32], impor
         }
     }
     outcome
+}
+
+/// The first candidate of the least number; none of them is negative, and those that differ in the last three bits of f32 count as equal.
+#[inline(always)]
+pub(crate) fn least_of(x: &Tried) -> usize {
+    let mut keys = [0; TRIED];
+    for c in 0..TRIED {
+        // Patterns of such numbers are in the order of the numbers.
+        keys[c] = ((x[c].to_bits() & 0x7fff_fff8) | c as u32) as i32;
+    }
+    let mut n = TRIED;
+    while n > 1 {
+        n /= 2;
+        for c in 0..n {
+            keys[c] = keys[c].min(keys[c + n]);
+        }
+    }
+    (keys[0] & 7) as usize
 }

@@ -3,6 +3,9 @@
 //! Not here: products, and the order in which those of many rows read activations (`arch/portable_int8*.rs`, `arch/avx2_int8*.rs`,
 //! `arch/vnni*.rs`). Scales are f32, since activations of one row may differ by more than f16 holds.
 
+use crate::generic::attempt::{TRIED, Tried, least_of};
+use crate::vector::Vector;
+
 /// Activations in a block, as many as weights in a block of `Q8_0` and `Q4_0`.
 pub const INT8_BLOCK: usize = 32;
 
@@ -65,23 +68,26 @@ pub enum Int8Rounding {
     Fitted,
 }
 
-/// Codes that the largest magnitude of a block is taken to; nothing is rounded to 128. Smaller ones make the step coarser, which is soon more
-/// than luck can make good.
-const TOPS: [f32; N_TOPS] = [127.0, 127.49, 126.4, 125.7, 125.0, 124.3, 123.6, 122.9];
-/// As many as the lanes of AVX2's vectors.
-const N_TOPS: usize = 8;
+/// Codes that the largest magnitude of a block is taken to, as parts of 127; nothing is rounded to 128. Smaller ones make the step coarser, which
+/// is soon more than luck can make good.
+const FACTORS: Tried =
+    [1.0, 127.49 / 127.0, 126.4 / 127.0, 125.7 / 127.0, 125.0 / 127.0, 124.3 / 127.0, 123.6 / 127.0, 122.9 / 127.0];
 
 /// Added to a small f32, it leaves the nearest integer in the low bits, ties to even.
 const ROUND: f32 = (3 << 22) as f32;
 
-/// Rounds each block; see [`Kernels::round_to_int8`](crate::Kernels::round_to_int8), which checks the lengths. Plain loops over arrays, of which
-/// the compiler makes what vectors the caller has.
+/// Rounds each block; see [`Kernels::round_to_int8`](crate::Kernels::round_to_int8), which checks the lengths. But for the fit, plain loops over
+/// arrays, of which the compiler makes what vectors the caller has.
+///
+/// # Safety
+/// The CPU has the features that `V` needs.
 #[inline(always)]
-pub(crate) fn round_to_int8<const FITTED: bool>(x: &[f32], to: Int8RowsMut<'_>) {
+pub(crate) unsafe fn round_to_int8<V: Vector, const FITTED: bool>(x: &[f32], to: Int8RowsMut<'_>) {
     let Int8RowsMut { q, scales, starts, half_starts, offsets, half_offsets } = to;
     let ((x, _), (q, _)) = (x.as_chunks::<INT8_BLOCK>(), q.as_chunks_mut::<INT8_BLOCK>());
     for (i, (x, q)) in x.iter().zip(q).enumerate() {
-        let (scale, sums) = round_block::<FITTED>(x, q);
+        // SAFETY: the features are the caller's.
+        let (scale, sums) = unsafe { round_block::<V, FITTED>(x, q) };
         scales[i] = scale;
         half_starts[2 * i] = -CODE_OFFSET * sums[0];
         half_starts[2 * i + 1] = -CODE_OFFSET * sums[1];
@@ -93,8 +99,11 @@ pub(crate) fn round_to_int8<const FITTED: bool>(x: &[f32], to: Int8RowsMut<'_>) 
 }
 
 /// Rounds one block and returns its scale and the sums of its halves.
+///
+/// # Safety
+/// The CPU has the features that `V` needs.
 #[inline(always)]
-fn round_block<const FITTED: bool>(x: &[f32; INT8_BLOCK], q: &mut [i8; INT8_BLOCK]) -> (f32, [i32; 2]) {
+unsafe fn round_block<V: Vector, const FITTED: bool>(x: &[f32; INT8_BLOCK], q: &mut [i8; INT8_BLOCK]) -> (f32, [i32; 2]) {
     // Magnitudes have the order of their bits, infinity and NaN above all numbers.
     let mut bits = 0;
     for i in 0..INT8_BLOCK {
@@ -110,7 +119,8 @@ fn round_block<const FITTED: bool>(x: &[f32; INT8_BLOCK], q: &mut [i8; INT8_BLOC
             steps[i] = x[i] * inverse;
         }
         if FITTED {
-            let (factor, step) = fit(&steps);
+            // SAFETY: the features are the caller's.
+            let (factor, step) = unsafe { fit::<V>(&steps) };
             scale *= step;
             for i in 0..INT8_BLOCK {
                 steps[i] *= factor;
@@ -133,34 +143,32 @@ fn round_block<const FITTED: bool>(x: &[f32; INT8_BLOCK], q: &mut [i8; INT8_BLOC
 /// Of the numbers x of a block, the largest of magnitude 127: the factor f that takes them to the codes q which stand for them best, the nearest
 /// to f · x, and the step d between codes with which d · q is nearest to x.
 ///
-/// With r = f · x - q, least squares has f · d = 1 + Σrq / Σq², which leaves Σr² - (Σrq)² / Σq² of errors in steps, and Σq² is
-/// Σ(f · x)² - 2 Σrq - Σr². Lanes are factors, and no product is fused with a sum, so that the choice is the same everywhere.
+/// With r = f · x - q, least squares has f · d = 1 + Σrq / Σq², which leaves Σr² - (Σrq)² / Σq² of errors in steps. Lanes are factors, and no
+/// product is fused with a sum, so that the choice is the same everywhere.
+///
+/// # Safety
+/// The CPU has the features that `V` needs.
 #[inline(always)]
-fn fit(x: &[f32; INT8_BLOCK]) -> (f32, f32) {
-    let (mut factors, mut rr, mut rq) = ([0.0; N_TOPS], [0.0; N_TOPS], [0.0; N_TOPS]);
-    for c in 0..N_TOPS {
-        factors[c] = TOPS[c] / 127.0;
-    }
-    let mut xx = 0.0;
-    for i in 0..INT8_BLOCK {
-        xx += x[i] * x[i];
-        for c in 0..N_TOPS {
-            let scaled = x[i] * factors[c];
-            let q = (scaled + ROUND) - ROUND;
-            let r = scaled - q;
-            rr[c] += r * r;
-            rq[c] += r * q;
+unsafe fn fit<V: Vector>(x: &[f32; INT8_BLOCK]) -> (f32, f32) {
+    let (mut errors, mut steps) = ([0.0; TRIED], [0.0; TRIED]);
+    // SAFETY: the features are the caller's; TRIED is a multiple of LANES, so that each load and store is within its array.
+    unsafe {
+        for c in (0..TRIED).step_by(V::LANES) {
+            let factor = V::load(&FACTORS[c]);
+            let (mut rr, mut rq, mut qq) = (V::splat(0.0), V::splat(0.0), V::splat(0.0));
+            for i in 0..INT8_BLOCK {
+                let scaled = V::splat(x[i]).mul(factor);
+                let q = scaled.round();
+                let r = scaled.sub(q);
+                rr = rr.add(r.mul(r));
+                rq = rq.add(r.mul(q));
+                qq = qq.add(q.mul(q));
+            }
+            let more = rq.div(qq);
+            rr.sub(rq.mul(more)).div(factor.mul(factor)).max(V::splat(0.0)).store(&mut errors[c]);
+            V::splat(1.0).add(more).div(factor).store(&mut steps[c]);
         }
     }
-    let (mut factor, mut step, mut least) = (1.0, 1.0, f32::INFINITY);
-    for c in 0..N_TOPS {
-        let square = factors[c] * factors[c];
-        let correction = rq[c] / (square * xx - 2.0 * rq[c] - rr[c]);
-        let error = (rr[c] - rq[c] * correction) / square;
-        let is_less = error < least;
-        factor = if is_less { factors[c] } else { factor };
-        step = if is_less { (1.0 + correction) / factors[c] } else { step };
-        least = if is_less { error } else { least };
-    }
-    (factor, step)
+    let best = least_of(&errors);
+    (FACTORS[best], steps[best])
 }
