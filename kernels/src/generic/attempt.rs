@@ -1,8 +1,7 @@
 //! Trying many scales on the same weights: what takes the time when weights are encoded.
 //!
 //! Lanes are candidates, so that no sum goes across lanes and the outcome has the same bits with vectors of any width. Products and sums are
-//! rounded each by itself, never fused, for the same reason. Not here: which candidates there are, and what is made
-//! of the sums (`block/search.rs`).
+//! rounded each by itself, never fused, for the same reason. Not here: which candidates there are, and what is made of the sums (`block/search.rs`).
 
 use crate::vector::Vector;
 
@@ -44,7 +43,8 @@ pub(crate) unsafe fn attempt<V: Vector, const WITH_ERROR: bool>(x: &[f32], impor
     unsafe {
         let (low, high) = (V::splat(tried.codes.0), V::splat(tried.codes.1));
         for c in (0..TRIED).step_by(V::LANES) {
-            let (d, inverse, m) = (V::load(&tried.d[c]), V::load(&tried.inverse[c]), V::load(&tried.m[c]));
+            let (d, inverse, m) =
+                (V::load(tried.d[c..].as_ptr()), V::load(tried.inverse[c..].as_ptr()), V::load(tried.m[c..].as_ptr()));
             let (mut q1, mut q2, mut xq, mut error) = (V::splat(0.0), V::splat(0.0), V::splat(0.0), V::splat(0.0));
             for i in 0..x.len() {
                 let (x, importance) = (V::splat(x[i]), V::splat(importance[i]));
@@ -59,10 +59,10 @@ pub(crate) unsafe fn attempt<V: Vector, const WITH_ERROR: bool>(x: &[f32], impor
                     error = error.add(importance.mul(rest).mul(rest));
                 }
             }
-            q1.store(&mut outcome.q1[c]);
-            q2.store(&mut outcome.q2[c]);
-            xq.store(&mut outcome.xq[c]);
-            error.store(&mut outcome.error[c]);
+            q1.store(outcome.q1[c..].as_mut_ptr());
+            q2.store(outcome.q2[c..].as_mut_ptr());
+            xq.store(outcome.xq[c..].as_mut_ptr());
+            error.store(outcome.error[c..].as_mut_ptr());
         }
     }
     outcome

@@ -154,7 +154,7 @@ unsafe fn fit<V: Vector>(x: &[f32; INT8_BLOCK]) -> (f32, f32) {
     // SAFETY: the features are the caller's; TRIED is a multiple of LANES, so that each load and store is within its array.
     unsafe {
         for c in (0..TRIED).step_by(V::LANES) {
-            let factor = V::load(&FACTORS[c]);
+            let factor = V::load(FACTORS[c..].as_ptr());
             let (mut rr, mut rq, mut qq) = (V::splat(0.0), V::splat(0.0), V::splat(0.0));
             for i in 0..INT8_BLOCK {
                 let scaled = V::splat(x[i]).mul(factor);
@@ -165,8 +165,8 @@ unsafe fn fit<V: Vector>(x: &[f32; INT8_BLOCK]) -> (f32, f32) {
                 qq = qq.add(q.mul(q));
             }
             let more = rq.div(qq);
-            rr.sub(rq.mul(more)).div(factor.mul(factor)).max(V::splat(0.0)).store(&mut errors[c]);
-            V::splat(1.0).add(more).div(factor).store(&mut steps[c]);
+            rr.sub(rq.mul(more)).div(factor.mul(factor)).max(V::splat(0.0)).store(errors[c..].as_mut_ptr());
+            V::splat(1.0).add(more).div(factor).store(steps[c..].as_mut_ptr());
         }
     }
     let best = least_of(&errors);
