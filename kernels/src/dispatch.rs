@@ -405,8 +405,9 @@ impl Kernels {
         unsafe { (self.round_to_bf16)(x, out) }
     }
 
-    /// Rounds each block to nearest, ties to even, with the scale that `rounding` says, to the same numbers on every ISA. A block with an infinity or a
-    /// NaN gets one as its scale, so that it comes through a product as a NaN. x: (n,), n a multiple of [`INT8_BLOCK`]; to: of n activations
+    /// Rounds each block to nearest, ties to even, with the scale that `rounding` says, to the same numbers on every ISA. A block with an
+    /// infinity or a NaN gets one as its scale, so that it comes through a product as a NaN. x: (n,), n a multiple of [`INT8_BLOCK`]; to: of n
+    /// activations
     pub fn round_to_int8(&self, x: &[f32], rounding: Int8Rounding, to: Int8RowsMut<'_>) {
         let n_blocks = to.scales.len();
         assert!(x.len() == to.q.len() && x.len() == n_blocks * INT8_BLOCK, "round_to_int8");

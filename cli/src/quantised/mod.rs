@@ -29,7 +29,7 @@ pub struct Quant {
     pub name: &'static str,
     /// The type of `infer quantize` whose mix of formats it is.
     mix: &'static str,
-    /// Whether less is to be lost than that mix loses: it is to be as good as the floats.
+    /// Whether less is to be lost than that mix loses.
     is_fine: bool,
 }
 
@@ -50,7 +50,7 @@ impl Quant {
         QUANTS.into_iter().find(|quant| quant.name == name)
     }
 
-    /// Whether the matrix of this name in GGUF is not quantised.
+    /// Whether the matrix of this name in GGUF stays a float, of at most 16 bits.
     fn stays_float(&self, name: &str) -> bool {
         self.is_fine && STAY_FLOAT.iter().any(|end| name.ends_with(end))
     }
@@ -145,17 +145,16 @@ fn parts(checkpoint: &Checkpoint, quant: Quant) -> Result<Vec<Part<'_>>, Failure
             return Err(tensor.error(format_args!("floats, which --quant {} quantises", quant.name), from).into());
         }
         let ([n, k], Some(name)) = (tensor.shape(), gguf_tensor_name(tensor.name())) else { continue };
-        let mut dtype = mix.of_tensor(&name, tensor.shape(), shape);
+        let dtype = mix.of_tensor(&name, tensor.shape(), shape);
         if dtype.block_len() == 1 || *k > MATMUL_SCRATCH {
             continue;
         }
-        if quant.stays_float(&name) {
+        let dtype = match quant.stays_float(&name) {
+            false => dtype,
             // Of 16 bits, which lose nothing beside what bytes lose.
-            dtype = DType::BF16;
-            if from != DType::F32 {
-                continue;
-            }
-        }
+            true if from == DType::F32 => DType::BF16,
+            true => continue,
+        };
         let n_bytes = dtype.row_bytes(*k).and_then(|row| row.checked_mul(*n));
         if let Some(n_bytes) = n_bytes.filter(|&n| n > 0) {
             let hadamard = quant.hadamard(&name);
