@@ -24,7 +24,7 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::avx2_int8_dot::{ByteDot, added};
+use super::avx2_int8_dot::{ByteDot, added, is_split};
 use super::avx2_int8_panels::{Added, Kind, PANEL_ROWS, Panel, Rows, Scales};
 use super::avx2_int8_tiles::{Source, TILE_ROWS, tile_len};
 use crate::generic::int8::Int8Rows;
@@ -62,36 +62,79 @@ impl Room {
     }
 }
 
-/// Where a panel's segment lies: codes, [group][GROUP / 4] vectors, and scales and minima, a vector for each group.
+/// Where a panel's segment lies: codes, [group][GROUP / 4] vectors or, split, twice as many, and scales and minima, a vector for each group. The
+/// minima of a format that has none have what the products of split codes begin with.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
     codes: *mut __m256i,
     scales: Scales,
 }
 
+/// All of these need AVX2, and that what is asked for lies in the room.
 impl Part {
-    /// Vector `d` of the first group's codes.
+    /// Vector `d` of the codes.
     ///
     /// # Safety
-    /// It lies in the room.
+    /// See above.
     #[inline(always)]
     pub unsafe fn codes(&self, d: usize) -> __m256i {
-        // SAFETY: the caller's contract.
+        // SAFETY: the contract stated above.
         unsafe { *self.codes.add(d) }
     }
 
-    /// The same from `n` groups further on.
+    /// The codes from vector `d` on.
     ///
     /// # Safety
-    /// They lie in the room.
+    /// See above.
     #[inline(always)]
-    unsafe fn after<K: Kind>(self, n: usize) -> Part {
-        // SAFETY: the caller's contract.
+    pub unsafe fn codes_from(&self, d: usize) -> *const __m256i {
+        // SAFETY: the contract stated above.
+        unsafe { self.codes.add(d) }
+    }
+
+    /// Writes vector `d` of the codes.
+    ///
+    /// # Safety
+    /// See above.
+    #[inline(always)]
+    pub unsafe fn set_codes(&self, d: usize, codes: __m256i) {
+        // SAFETY: the contract stated above.
+        unsafe { *self.codes.add(d) = codes };
+    }
+
+    /// What the products of the first group begin with, if its codes are split.
+    #[inline(always)]
+    pub fn begin(&self) -> *const __m256i {
+        self.scales.minima.cast()
+    }
+
+    /// Writes what the products of group `g` begin with.
+    ///
+    /// # Safety
+    /// See above.
+    #[inline(always)]
+    pub unsafe fn set_begin(&self, g: usize, begin: __m256i) {
+        // SAFETY: the contract stated above.
+        unsafe { *self.scales.minima.add(g).cast() = begin };
+    }
+
+    /// The same from `n` groups further on, of which each has so many vectors of codes.
+    ///
+    /// # Safety
+    /// See above.
+    #[inline(always)]
+    unsafe fn after(self, n: usize, vectors: usize) -> Part {
+        // SAFETY: the contract stated above.
         unsafe {
             let scales = Scales { scales: self.scales.scales.add(n), minima: self.scales.minima.add(n) };
-            Part { codes: self.codes.add(n * (K::GROUP / 4)), scales }
+            Part { codes: self.codes.add(n * vectors), scales }
         }
     }
+}
+
+/// The vectors of codes that a group of `MR` panels at a time has in each of them.
+const fn vectors<D: ByteDot, K: Kind>(panels: usize) -> usize {
+    K::GROUP / 4 * if is_split::<D, K>(panels) { 2 } else { 1 }
 }
 
 /// Weight rows of a panel: `first`, and `apart` from each other. Those beyond the `count`-th are the last, again.
@@ -214,12 +257,13 @@ unsafe fn panels<D: ByteDot, P: Panel, const MR: usize>(
     let parts = room.parts();
     // Of a stream the bytes that follow; after rows that are neighbours come those of the next panels.
     let ahead = if rows[0].apart == 1 { MR * PANEL_ROWS * (k / P::LEN) * size_of::<P>() } else { AHEAD };
-    for from in (0..k).step_by(SEGMENT / MR) {
-        let len = (SEGMENT / MR).min(k - from);
+    let segment = SEGMENT / MR * (P::Kind::GROUP / 4) / vectors::<D, P::Kind>(MR);
+    for from in (0..k).step_by(segment) {
+        let len = segment.min(k - from);
         // SAFETY: the rows have the blocks of the segment, for which there is room; the features are the caller's.
         unsafe {
             for a in 0..MR {
-                unpack(w, k, from, len, rows[a], ahead, parts[a]);
+                unpack::<D, P, MR>(w, k, from, len, rows[a], ahead, parts[a]);
             }
             let segment = Segment { begins: from == 0, len, added: added::<D, P>() };
             let mut t = 0;
@@ -262,15 +306,26 @@ pub(super) fn next<P: Panel>(blocks: &mut Rows<P>) {
 /// # Safety
 /// As [`matmul`]; the rows have these weights, a whole number of blocks, and `to` has room for them.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack<P: Panel>(w: &[P], k: usize, from: usize, len: usize, rows: PanelRows, ahead: usize, to: Part) {
+unsafe fn unpack<D: ByteDot, P: Panel, const MR: usize>(
+    w: &[P],
+    k: usize,
+    from: usize,
+    len: usize,
+    rows: PanelRows,
+    ahead: usize,
+    to: Part,
+) {
     // SAFETY: the caller's contract.
     unsafe {
         let mut blocks = rows.blocks(w, k, from);
         for i in 0..len / P::LEN {
-            let to = to.after::<P::Kind>(i * (P::LEN / P::Kind::GROUP));
+            let to = to.after(i * (P::LEN / P::Kind::GROUP), vectors::<D, P::Kind>(MR));
             prefetch(&blocks, ahead);
             P::unpack(&blocks, to.codes);
             P::scales(&blocks, to.scales);
+            if is_split::<D, P::Kind>(MR) {
+                D::split::<P::Kind>(to, P::LEN / P::Kind::GROUP);
+            }
             next(&mut blocks);
         }
     }
@@ -334,6 +389,8 @@ pub(super) unsafe fn tile<D: ByteDot, K: Kind, const MR: usize, const NR: usize,
 ) {
     // SAFETY: the caller's contract: all loads are of groups that the panels, or that the activation rows have.
     unsafe {
+        // A copy, which need not be in memory.
+        let mut out = *acc;
         for g in 0..segment.len / K::GROUP {
             let mut sums = [[_mm256_setzero_si256(); MR]; NR];
             D::add_group::<K, MR, NR, PACKED>(&panels, x, g, &mut sums);
@@ -350,20 +407,21 @@ pub(super) unsafe fn tile<D: ByteDot, K: Kind, const MR: usize, const NR: usize,
                 let scale = x.scale::<K>(b, g);
                 for a in 0..MR {
                     let scale = _mm256_mul_ps(*panels[a].scales.scales, scale);
-                    acc[b][a] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[b][a]), scale, acc[b][a]);
+                    out[b][a] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[b][a]), scale, out[b][a]);
                 }
             }
             if segment.added == Added::Minimum {
                 for b in 0..NR {
                     let offset = x.offset::<K>(b, g);
                     for a in 0..MR {
-                        acc[b][a] = _mm256_fmadd_ps(*panels[a].scales.minima, offset, acc[b][a]);
+                        out[b][a] = _mm256_fmadd_ps(*panels[a].scales.minima, offset, out[b][a]);
                     }
                 }
             }
             for panel in &mut panels {
-                *panel = panel.after::<K>(1);
+                *panel = panel.after(1, vectors::<D, K>(MR));
             }
         }
+        *acc = out;
     }
 }

@@ -40,6 +40,8 @@ pub(super) trait Kind {
     const SIGNED: bool;
     /// How many sums of two products, of one `vpmaddubsw` each, fit in 16 bits together.
     const DEPTH: usize;
+    /// Steps of four codes that are multiplied before anything else is done: as many as fit in 16 bits, or the whole group.
+    const RUN: usize = if Self::SIGNED { Self::GROUP / 4 } else { Self::DEPTH };
 }
 
 /// Codes of up to 3 bits without signs, of which 16 share a scale: four times two products of at most 7 · 127 fit in 16 bits.

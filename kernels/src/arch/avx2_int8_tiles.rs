@@ -172,6 +172,17 @@ impl<const PACKED: bool> Source<PACKED> {
         unsafe { _mm256_set1_epi32(self.bytes.add(Self::at(b, j, self.lens.bytes)).read_unaligned()) }
     }
 
+    /// Where the `j`-th four activations of all rows lie, one row's beside the others'.
+    ///
+    /// # Safety
+    /// See above; rows are packed.
+    #[inline(always)]
+    pub unsafe fn fours(self, j: usize) -> *const i32 {
+        debug_assert!(PACKED);
+        // SAFETY: the contract stated above.
+        unsafe { self.bytes.add(Self::at(0, j, self.lens.bytes)) }
+    }
+
     /// The scale of group `g`, in all lanes.
     ///
     /// # Safety

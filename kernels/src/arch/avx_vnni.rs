@@ -65,12 +65,16 @@ impl Dpbusd {
 unsafe impl ByteDot for Dpbusd {
     const UNSIGNED: bool = true;
     const PRODUCTS: usize = 4;
+    const SPLITS: bool = false;
 
     #[inline(always)]
     unsafe fn multiply<K: Kind>(codes: __m256i, x: __m256i) -> __m256i {
         // SAFETY: the trait's contract.
         unsafe { _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), codes, x) }
     }
+
+    #[inline(always)]
+    unsafe fn split<K: Kind>(_: Part, _: usize) {}
 
     #[inline(always)]
     unsafe fn add_group<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(

@@ -20,6 +20,8 @@ mod avx2_int8_one;
 #[cfg(target_arch = "x86_64")]
 mod avx2_int8_panels;
 #[cfg(target_arch = "x86_64")]
+mod avx2_int8_steps;
+#[cfg(target_arch = "x86_64")]
 mod avx2_int8_tiles;
 #[cfg(target_arch = "x86_64")]
 mod avx2_panels;
