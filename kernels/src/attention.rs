@@ -1,6 +1,6 @@
 //! `Attention`: a rung's attention over keys and values of one layout, and its checked entry points.
 //!
-//! Not here: the algorithm (`generic/attention.rs`), where keys and values lie (`kv.rs`), which rows and chunks a thread takes (the
+//! Not here: the algorithm (`generic/attention/`), where keys and values lie (`kv.rs`), which rows and chunks a thread takes (the
 //! engine's). Holding an `Attention` proves that the CPU can run it, as holding the [`Kernels`] does that it came from.
 
 use crate::dispatch::Kernels;

@@ -377,7 +377,7 @@ impl Kernels {
         unsafe { (self.rmsnorm)(x, w, eps) }
     }
 
-    /// Rotates each pair (x[i], x[i + h]) by the angle whose cosine and sine are given, in place. x: (2·h,); cos, sin: (h,)
+    /// Rotates each pair `(x[i], x[i + h])` by the angle whose cosine and sine are given, in place. x: (2·h,); cos, sin: (h,)
     pub fn rope(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
         assert!(x.len() == 2 * cos.len() && cos.len() == sin.len(), "rope of {}, {}, {}", x.len(), cos.len(), sin.len());
         // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.

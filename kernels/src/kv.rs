@@ -1,6 +1,6 @@
 //! `KvLayout`: how the keys and values of one KV head lie in a page of the cache, by storage type; written and read a position at a time.
 //!
-//! Not here: attention over them (`generic/attention.rs`), and which pages a sequence has (the engine's). A head's part of a page is
+//! Not here: attention over them (`generic/attention/`), and which pages a sequence has (the engine's). A head's part of a page is
 //!
 //! ```text
 //! keys      [position / 16][dim / STEP][16][STEP]        16 positions side by side are 16 lanes of scores, so no lanes are ever summed

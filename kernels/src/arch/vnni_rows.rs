@@ -90,7 +90,7 @@ pub(super) unsafe fn matmul<B: Quads, const INTEL: bool>(
     }
 }
 
-/// Packs row `t`, groups that it has too few of for whole steps as zeros. `ACROSS`: for codes transposed by [`vnni_few::across`], else for codes as
+/// Packs row `t`, groups that it has too few of for whole steps as zeros. `ACROSS`: for codes transposed by `across` of `vnni_few.rs`, else for codes as
 /// they are unpacked.
 #[inline(always)]
 fn pack<B: Quads, const ACROSS: bool>(x: Int8Rows<'_>, k: usize, t: usize, to: &mut [Line]) {

@@ -1,6 +1,6 @@
 //! Operations that take each element by itself: SwiGLU's gate, and the sum of two rows.
 //!
-//! Not here: anything that reduces (`rmsnorm.rs`, `attention.rs`, `matmul.rs`).
+//! Not here: anything that reduces (`rmsnorm.rs`, `attention/`, `matmul.rs`).
 
 use crate::generic::exp::exp;
 use crate::generic::{load_tail, store_tail};

@@ -63,7 +63,7 @@ pub(crate) unsafe trait Dot {
     const STEP: usize;
     /// How many bytes ahead of each stream of weights the second-level cache is asked for more. Measured, see `ARCHITECTURE.md`.
     const AHEAD: usize;
-    /// Whether a single row of activations reads the weights as one stream and not as [`STREAMS`].
+    /// Whether a single row of activations reads the weights as one stream and not as several.
     const ONE_STREAM: bool;
     /// The same sums with weights that were widened to f32 beforehand, where `WIDENS` says that this is worth while.
     type Widened: Dot<X = Self::X, Acc = Self::Acc>;
