@@ -392,6 +392,10 @@ fn inspect_and_bench_know_of_it() {
         assert_eq!(facts["quantised"][0]["path"], path.to_str().unwrap());
         assert_eq!(facts["quantised"][0]["kept"], true);
     }
+    let text = infer(["inspect", "--quant", "q8", "--model"]).args([model.root()]);
+    let text = text.env("XDG_CACHE_HOME", dir.path("cache").to_str().unwrap()).succeeds();
+    let of = |name: &str| text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+    assert!(of(".down_proj.weight").contains("Q8_0, Hadamard 32") && of(".up_proj.weight").contains("Q8_0  "), "{text}");
     let weights = |facts: &serde_json::Value| facts["memory"]["weights"].as_u64().unwrap();
     assert!(weights(&after) * 3 < weights(&before) && weights(&plain) == weights(&before));
     let bench = infer(["bench", "-p", "4", "-n", "2", "-r", "1", "--probe-seconds", "0.01", "-o", "json", "--quant", "q8"]);

@@ -176,7 +176,7 @@ impl Facts<'_> {
         let mut index: BTreeMap<(String, String, &[usize]), usize> = BTreeMap::new();
         for tensor in self.checkpoint.tensors() {
             let pattern = pattern(tensor.name());
-            let key = (pattern.clone(), tensor.dtype().to_string(), tensor.shape());
+            let key = (pattern.clone(), kept_as(tensor), tensor.shape());
             let at = *index.entry(key).or_insert(groups.len());
             match groups.get_mut(at) {
                 Some((_, _, bytes, n)) => {
@@ -197,11 +197,19 @@ fn row(name: &str, tensor: &Tensor, bytes: u64, n: usize) -> Vec<String> {
     let shape: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
     vec![
         format!("  {name}"),
-        tensor.dtype().to_string(),
+        kept_as(tensor),
         shape.join(" x "),
         report::bytes(bytes),
         if n == 1 { String::new() } else { n.to_string() },
     ]
+}
+
+/// How its elements are kept: the format and, where rows are multiplied by a Hadamard matrix, the order of that.
+fn kept_as(tensor: &Tensor) -> String {
+    match tensor.hadamard() {
+        1 => tensor.dtype().to_string(),
+        order => format!("{}, Hadamard {order}", tensor.dtype()),
+    }
 }
 
 fn describe_attention(config: &Config) -> String {
