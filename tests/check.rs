@@ -55,7 +55,7 @@ fn check_tensors(tensors: &[TensorData]) -> (Dir, crate::util::TestCommand) {
 fn json_has_the_promised_keys() {
     let report = check(&checkpoint(MODEL), &checkpoint(MODEL).join("reference.safetensors")).args(["--json", "-t", "1"]).json();
     let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
-    let promised = "positions max_abs_err mean_abs_err nmse mean_kl max_kl top1_agreement first_mismatch greedy_match compute isa threads pass";
+    let promised = "positions max_abs_err mean_abs_err nmse mean_kl max_kl top1_agreement first_mismatch greedy_match compute kv_dtype isa threads pass";
     assert_eq!(keys, promised.split(' ').collect::<Vec<_>>());
     assert_eq!(report["positions"], Recorded::read().input_ids.len());
     assert!(report["max_abs_err"].as_f64().unwrap() <= 1e-3 && report["max_abs_err"].as_f64() >= report["mean_abs_err"].as_f64());
@@ -124,7 +124,7 @@ fn bf16_arithmetic_is_judged_by_nmse() {
     let command = infer(["check", "--compute", "bf16", "--json", "--model"]).args([checkpoint(MODEL)]);
     let output = command.args([Path::new("--reference"), &reference]).run();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["compute"], json!("bf16"));
+    assert_eq!((&report["compute"], &report["kv_dtype"]), (&json!("bf16"), &json!("bf16")));
     let nmse = report["nmse"].as_f64().unwrap();
     assert!(nmse > 1e-9, "bf16 rounds: {report}");
     assert_eq!(report["pass"], json!(nmse <= 1e-4), "{report}");

@@ -200,7 +200,11 @@ fn bad_values_are_refused_by_flag() {
 #[test]
 fn isa_can_be_chosen_where_the_processor_has_it() {
     let output = greedy(&["--prompt", "The sea", "-n", "2", "--isa", "scalar", "--stats"]).run();
-    assert!(text(&output.stderr).contains("engine:  isa scalar, compute f32"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("engine:  isa scalar, compute f32, keys and values f32, threads "),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(run(&["--prompt", "x", "--isa", "sse9"]).fails(2).starts_with("--isa: expected one of scalar, portable,"));
 }
 

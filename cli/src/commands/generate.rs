@@ -234,7 +234,7 @@ fn print_stats(model: &TextModel, completion: &Completion, plan: &Plan, read: &R
     if timings.drafted_tokens > 0 {
         report::note(&format!("drafts:  {}", drafts(timings)));
     }
-    report::note(&format!("engine:  isa {}, compute {}, threads {}", engine.isa(), engine.compute(), engine.n_threads()));
+    report::note(&format!("engine:  {}", commands::describe_engine(engine)));
     report::note(&format!(
         "memory:  weights {}, KV cache {} of context {}, scratch {}{}",
         report::bytes(plan.weights),

@@ -143,6 +143,12 @@ fn check_tensors(args: &EngineArgs, checkpoint: &Checkpoint) -> Result<(), Failu
     Ok(())
 }
 
+/// What computes, and in which types: what a report's numbers depend on.
+fn describe_engine(model: &Model) -> String {
+    let (isa, compute, kv, n_threads) = (model.isa(), model.compute(), model.kv_dtype().name(), model.n_threads());
+    format!("isa {isa}, compute {compute}, keys and values {kv}, threads {n_threads}")
+}
+
 /// Tells what is odd about the checkpoint but no error.
 fn print_warnings(checkpoint: &Checkpoint, model: &Model) {
     for warning in model.warnings() {

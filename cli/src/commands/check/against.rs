@@ -256,6 +256,7 @@ fn print_json(model: &Model, losses: &[Loss], sizes: [u64; 2], compared: Option<
         "tensors": tensors,
         "text": text,
         "compute": model.compute().to_string(),
+        "kv_dtype": model.kv_dtype().name(),
         "isa": model.isa().to_string(),
         "threads": model.n_threads(),
     }))

@@ -5,6 +5,7 @@ use infer_loaders::Checkpoint;
 use serde_json::json;
 
 use crate::args::CheckArgs;
+use crate::commands;
 use crate::published::{Published, Tolerance, Variant};
 use crate::report::{self, Failure};
 
@@ -48,11 +49,9 @@ pub fn run(args: &CheckArgs, name: &str) -> Result<(), Failure> {
     let mut pass = false;
     let mut reports = Vec::new();
     let mut text = format!(
-        "model:   {}\nengine:  isa {}, compute {}, threads {}\n",
+        "model:   {}\nengine:  {}\n",
         report::escape(&checkpoint.path().display().to_string()),
-        model.isa(),
-        model.compute(),
-        model.n_threads()
+        commands::describe_engine(&model)
     );
     for reference in &references {
         check_ids(reference, model.config())?;
@@ -84,7 +83,7 @@ pub fn run(args: &CheckArgs, name: &str) -> Result<(), Failure> {
     match args.json {
         true => report::print_json(&json!({
             "published": reports,
-            "compute": model.compute().to_string(), "isa": model.isa().to_string(), "threads": model.n_threads(), "pass": pass,
+            "compute": model.compute().to_string(), "kv_dtype": model.kv_dtype().name(), "isa": model.isa().to_string(), "threads": model.n_threads(), "pass": pass,
         }))?,
         false => report::print(&text)?,
     }

@@ -120,6 +120,7 @@ fn print_json(model: &Model, comparison: &Comparison, greedy: Option<Greedy>, pa
         "first_mismatch": first_mismatch,
         "greedy_match": greedy.map(|greedy| greedy == Greedy::Same),
         "compute": model.compute().to_string(),
+        "kv_dtype": model.kv_dtype().name(),
         "isa": model.isa().to_string(),
         "threads": model.n_threads(),
         "pass": pass,
@@ -136,13 +137,11 @@ fn print_report(
     let n = comparison.positions.len();
     let model_path = commands::model_location(&args.model)?.path().display().to_string();
     let mut text = format!(
-        "model:      {}\nreference:  {}: {n} positions of {} logits\nengine:     isa {}, compute {}, threads {}\n\n",
+        "model:      {}\nreference:  {}: {n} positions of {} logits\nengine:     {}\n\n",
         report::escape(&model_path),
         report::escape(&file.display().to_string()),
         model.config().vocab_size,
-        model.isa(),
-        model.compute(),
-        model.n_threads()
+        commands::describe_engine(model)
     );
     let number = |value: f64| if value == 0.0 { "0".to_string() } else { format!("{value:.3e}") };
     let mut rows = vec![vec![
