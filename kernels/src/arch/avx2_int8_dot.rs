@@ -59,7 +59,8 @@ pub(super) const fn added<D: ByteDot, P: Panel>() -> Added {
 /// Whether the codes of `MR` panels at a time are split into their signs, of which all bits are alike, and their magnitudes.
 ///
 /// A sign turns all bits of the activation, which an operation of any pipe does. It becomes one less than its negative, and the product less by
-/// the magnitude, which is the same for all rows: the sum of a group's negative magnitudes is what its products begin with.
+/// the magnitude, which is the same for all rows: the sum of a group's negative magnitudes is what its products begin with. An activation of 127
+/// becomes -128 so, and two products of 128 · -128 are the least that fits in 16 bits.
 pub(super) const fn is_split<D: ByteDot, K: Kind>(panels: usize) -> bool {
     D::SPLITS && K::SIGNED && panels == 2
 }

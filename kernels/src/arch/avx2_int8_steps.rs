@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! ymm0 to ymm7    sums: row 0 of both panels, row 1, ...
-//! ymm8 to ymm11   products
-//! ymm12, ymm13    codes of the two panels, of which each serves four rows
-//! ymm14, ymm15    four activations of a row in all lanes, or ones in 16 bits
+//! ymm8 to ymm11   products; where codes have signs, activations with bits turned before
+//! ymm12, ymm13    codes, or magnitudes, of the two panels, of which each serves four rows
+//! ymm14, ymm15    four activations of a row in all lanes; of ymm15 besides, ones in 16 bits
 //! ```
 //!
 //! Instructions that depend on each other stand four apart, so that a pipe that was assigned to one is not waited for by the next.
@@ -30,7 +30,7 @@ type TileSums = [[__m256i; 2]; 4];
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn unsigned_run<K: Kind>(codes: [*const __m256i; 2], x: *const i32) -> TileSums {
-    // SAFETY: reads are of the [`Kind::RUN`] vectors of codes and the 4 · RUN numbers, which the caller warrants; nothing is written.
+    // SAFETY: reads are of the `RUN` vectors of codes and the 4 · RUN numbers, which the caller warrants; nothing is written.
     unsafe {
         let [mut s0, mut s1, mut s2, mut s3, mut s4, mut s5, mut s6, mut s7] = [_mm256_setzero_si256(); 8];
         asm!(
