@@ -274,7 +274,7 @@ fn stats_go_to_standard_error_and_nothing_escapes_to_a_pipe() {
         "prompt:  46 tokens in ",
         "text:    24 tokens in ",
         " tok/s",
-        ", compute f32, threads 1",
+        ", compute f32, keys and values f32, threads 1",
         "memory:  weights ",
     ] {
         assert!(stderr.contains(part), "{part:?} is missing:\n{stderr}");
