@@ -24,7 +24,7 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::avx2_int8_dot::{ByteDot, added, is_split};
+use super::avx2_int8_dot::{ByteDot, added, is_split, split};
 use super::avx2_int8_panels::{Added, Kind, PANEL_ROWS, Panel, Rows, Scales};
 use super::avx2_int8_tiles::{Source, TILE_ROWS, tile_len};
 use crate::generic::int8::Int8Rows;
@@ -324,7 +324,7 @@ unsafe fn unpack<D: ByteDot, P: Panel, const MR: usize>(
             P::unpack(&blocks, to.codes);
             P::scales(&blocks, to.scales);
             if is_split::<D, P::Kind>(MR) {
-                D::split::<P::Kind>(to, P::LEN / P::Kind::GROUP);
+                split::<P::Kind>(to, P::LEN / P::Kind::GROUP);
             }
             next(&mut blocks);
         }

@@ -28,9 +28,6 @@ pub(super) unsafe trait ByteDot {
     /// 32 products of codes, larger by what [`added`] tells, added by twos or by fours.
     unsafe fn multiply<K: Kind>(codes: __m256i, x: __m256i) -> __m256i;
 
-    /// Splits the codes of `groups` groups, which begin at the room for them: they are half of it.
-    unsafe fn split<K: Kind>(part: Part, groups: usize);
-
     /// Adds the products of a group of `MR` panels with group `g` of `NR` rows of activations, and what split codes lack.
     unsafe fn add_group<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
         panels: &[Part; MR],
@@ -65,6 +62,31 @@ pub(super) const fn is_split<D: ByteDot, K: Kind>(panels: usize) -> bool {
     D::SPLITS && K::SIGNED && panels == 2
 }
 
+/// Splits the codes of `groups` groups, which begin at the room for them: they are half of it.
+///
+/// # Safety
+/// - The codes were unpacked, and there is room for what they become.
+/// - The CPU has AVX2.
+#[inline(always)]
+pub(super) unsafe fn split<K: Kind>(part: Part, groups: usize) {
+    let vectors = K::GROUP / 4;
+    // SAFETY: the caller's contract. From the last to the first, so that a vector is read before its place is written.
+    unsafe {
+        for g in (0..groups).rev() {
+            let mut negative = _mm256_setzero_si256();
+            for d in (g * vectors..(g + 1) * vectors).rev() {
+                let codes = part.codes(d);
+                let (signs, magnitudes) = (_mm256_cmpgt_epi8(_mm256_setzero_si256(), codes), _mm256_abs_epi8(codes));
+                part.set_codes(2 * d, signs);
+                part.set_codes(2 * d + 1, magnitudes);
+                let twos = _mm256_maddubs_epi16(_mm256_and_si256(signs, magnitudes), _mm256_set1_epi8(1));
+                negative = _mm256_add_epi16(negative, twos);
+            }
+            part.set_begin(g, _mm256_madd_epi16(negative, _mm256_set1_epi16(1)));
+        }
+    }
+}
+
 /// `vpmaddubsw` of AVX2: two products are added in 16 bits, and [`Kind::DEPTH`] such sums before they are widened.
 pub(super) struct Maddubs;
 
@@ -82,26 +104,6 @@ unsafe impl ByteDot for Maddubs {
                 _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
             } else {
                 _mm256_maddubs_epi16(codes, x)
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn split<K: Kind>(part: Part, groups: usize) {
-        let vectors = K::GROUP / 4;
-        // SAFETY: the trait's contract. From the last to the first, so that a vector is read before its place is written.
-        unsafe {
-            for g in (0..groups).rev() {
-                let mut negative = _mm256_setzero_si256();
-                for d in (g * vectors..(g + 1) * vectors).rev() {
-                    let codes = part.codes(d);
-                    let (signs, magnitudes) = (_mm256_cmpgt_epi8(_mm256_setzero_si256(), codes), _mm256_abs_epi8(codes));
-                    part.set_codes(2 * d, signs);
-                    part.set_codes(2 * d + 1, magnitudes);
-                    let twos = _mm256_maddubs_epi16(_mm256_and_si256(signs, magnitudes), _mm256_set1_epi8(1));
-                    negative = _mm256_add_epi16(negative, twos);
-                }
-                part.set_begin(g, _mm256_madd_epi16(negative, _mm256_set1_epi16(1)));
             }
         }
     }

@@ -100,6 +100,26 @@ pub(super) unsafe fn unsigned_run<K: Kind>(codes: [*const __m256i; 2], x: *const
     }
 }
 
+/// The products of two rows, whose activations are in ymm9 and ymm11, with both panels, in a step of [`signed_run`].
+macro_rules! signed_products {
+    () => {
+        concat!(
+            "vpxor ymm8, ymm9, [{a}]\n",
+            "vpxor ymm9, ymm9, [{b}]\n",
+            "vpxor ymm10, ymm11, [{a}]\n",
+            "vpxor ymm11, ymm11, [{b}]\n",
+            "vpmaddubsw ymm8, ymm12, ymm8\n",
+            "vpmaddubsw ymm9, ymm13, ymm9\n",
+            "vpmaddubsw ymm10, ymm12, ymm10\n",
+            "vpmaddubsw ymm11, ymm13, ymm11\n",
+            "vpmaddwd ymm8, ymm8, ymm15\n",
+            "vpmaddwd ymm9, ymm9, ymm15\n",
+            "vpmaddwd ymm10, ymm10, ymm15\n",
+            "vpmaddwd ymm11, ymm11, ymm15\n",
+        )
+    };
+}
+
 /// Sums of [`Kind::RUN`] times four codes with signs, as `avx2_int8_dot.rs` splits them, added to `begin`, a vector of either panel.
 ///
 /// `codes`: of either panel the signs of four codes in all lanes, then their magnitudes, step by step; `x` as in [`unsigned_run`].
@@ -130,36 +150,14 @@ pub(super) unsafe fn signed_run<K: Kind>(codes: [*const __m256i; 2], begin: [*co
             "vmovdqa ymm13, [{b} + 32]",
             "vpbroadcastd ymm9, [{x}]",
             "vpbroadcastd ymm11, [{x} + 4]",
-            "vpxor ymm8, ymm9, [{a}]",
-            "vpxor ymm9, ymm9, [{b}]",
-            "vpxor ymm10, ymm11, [{a}]",
-            "vpxor ymm11, ymm11, [{b}]",
-            "vpmaddubsw ymm8, ymm12, ymm8",
-            "vpmaddubsw ymm9, ymm13, ymm9",
-            "vpmaddubsw ymm10, ymm12, ymm10",
-            "vpmaddubsw ymm11, ymm13, ymm11",
-            "vpmaddwd ymm8, ymm8, ymm15",
-            "vpmaddwd ymm9, ymm9, ymm15",
-            "vpmaddwd ymm10, ymm10, ymm15",
-            "vpmaddwd ymm11, ymm11, ymm15",
+            signed_products!(),
             "vpaddd ymm0, ymm0, ymm8",
             "vpaddd ymm1, ymm1, ymm9",
             "vpaddd ymm2, ymm2, ymm10",
             "vpaddd ymm3, ymm3, ymm11",
             "vpbroadcastd ymm9, [{x} + 8]",
             "vpbroadcastd ymm11, [{x} + 12]",
-            "vpxor ymm8, ymm9, [{a}]",
-            "vpxor ymm9, ymm9, [{b}]",
-            "vpxor ymm10, ymm11, [{a}]",
-            "vpxor ymm11, ymm11, [{b}]",
-            "vpmaddubsw ymm8, ymm12, ymm8",
-            "vpmaddubsw ymm9, ymm13, ymm9",
-            "vpmaddubsw ymm10, ymm12, ymm10",
-            "vpmaddubsw ymm11, ymm13, ymm11",
-            "vpmaddwd ymm8, ymm8, ymm15",
-            "vpmaddwd ymm9, ymm9, ymm15",
-            "vpmaddwd ymm10, ymm10, ymm15",
-            "vpmaddwd ymm11, ymm11, ymm15",
+            signed_products!(),
             "vpaddd ymm4, ymm4, ymm8",
             "vpaddd ymm5, ymm5, ymm9",
             "vpaddd ymm6, ymm6, ymm10",

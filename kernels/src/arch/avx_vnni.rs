@@ -74,9 +74,6 @@ unsafe impl ByteDot for Dpbusd {
     }
 
     #[inline(always)]
-    unsafe fn split<K: Kind>(_: Part, _: usize) {}
-
-    #[inline(always)]
     unsafe fn add_group<K: Kind, const MR: usize, const NR: usize, const PACKED: bool>(
         panels: &[Part; MR],
         x: Source<PACKED>,

@@ -90,8 +90,8 @@ pub(super) unsafe fn matmul<B: Quads, const INTEL: bool>(
     }
 }
 
-/// Packs row `t`, groups that it has too few of for whole steps as zeros. `ACROSS`: for codes transposed by `across` of `vnni_few.rs`, else for codes as
-/// they are unpacked.
+/// Packs row `t`, groups that it has too few of for whole steps as zeros. `ACROSS`: for codes transposed by `across` of `vnni_few.rs`, else
+/// for codes as they are unpacked.
 #[inline(always)]
 fn pack<B: Quads, const ACROSS: bool>(x: Int8Rows<'_>, k: usize, t: usize, to: &mut [Line]) {
     let (n_groups, n_halves) = (k / B::GROUP, B::GROUP / 16);

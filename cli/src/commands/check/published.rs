@@ -83,7 +83,8 @@ pub fn run(args: &CheckArgs, name: &str) -> Result<(), Failure> {
     match args.json {
         true => report::print_json(&json!({
             "published": reports,
-            "compute": model.compute().to_string(), "kv_dtype": model.kv_dtype().name(), "isa": model.isa().to_string(), "threads": model.n_threads(), "pass": pass,
+            "compute": model.compute().to_string(), "kv_dtype": model.kv_dtype().name(),
+            "isa": model.isa().to_string(), "threads": model.n_threads(), "pass": pass,
         }))?,
         false => report::print(&text)?,
     }
