@@ -33,12 +33,26 @@ pub struct Roofline {
     pub read_rate: f64,
     /// The fastest way to read them.
     pub read_way: ReadWay,
-    f32_rate: f64,
-    bf16_rate: Option<f64>,
-    int8_rate: Option<f64>,
+    /// Multiply-adds per second in f32; see [`Roofline::mac_rate`].
+    pub f32_rate: f64,
+    /// The same in bf16.
+    pub bf16_rate: Option<f64>,
+    /// The same in bytes.
+    pub int8_rate: Option<f64>,
 }
 
 impl Roofline {
+    /// The better of two measurements of a machine, limit by limit: what slows one of them down is no limit of the machine's.
+    pub fn max(self, other: Roofline) -> Roofline {
+        let reads = if other.read_rate > self.read_rate { other } else { self };
+        Roofline {
+            f32_rate: self.f32_rate.max(other.f32_rate),
+            bf16_rate: self.bf16_rate.zip(other.bf16_rate).map(|(a, b)| a.max(b)),
+            int8_rate: self.int8_rate.zip(other.int8_rate).map(|(a, b)| a.max(b)),
+            ..reads
+        }
+    }
+
     /// Multiply-adds per second; `None` where the instruction set in use has no instruction for them.
     pub fn mac_rate(&self, arithmetic: Arithmetic) -> Option<f64> {
         match arithmetic {
@@ -111,5 +125,33 @@ impl Model {
                 n_passes += 1;
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_better_of_two_is_better_in_every_limit() {
+        let [slow_way, way] = [READ_WAYS[0], READ_WAYS[1]];
+        let a = Roofline {
+            read_bytes: 1 << 20,
+            read_rate: 20.0,
+            read_way: slow_way,
+            f32_rate: 3.0,
+            bf16_rate: None,
+            int8_rate: Some(5.0),
+        };
+        let b = Roofline {
+            read_bytes: 2 << 20,
+            read_rate: 21.0,
+            read_way: way,
+            f32_rate: 2.0,
+            bf16_rate: None,
+            int8_rate: Some(6.0),
+        };
+        let best = Roofline { f32_rate: 3.0, ..b };
+        assert_eq!((a.max(b), b.max(a)), (best, best));
     }
 }

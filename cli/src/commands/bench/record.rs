@@ -56,13 +56,14 @@ pub struct Setup {
     pub n_threads: usize,
     pub prefill_chunk: usize,
     pub use_mmap: bool,
-    pub roofline: Roofline,
 }
 
 /// A test and its results.
 #[derive(Clone, Debug)]
 pub struct Record<'a> {
     pub setup: &'a Setup,
+    /// The machine's limits for so many threads.
+    pub roofline: Roofline,
     pub test: Test,
     /// Of one repetition.
     pub cost: Cost,
@@ -88,12 +89,12 @@ impl Record<'_> {
     }
 
     fn rate_of(&self, arithmetic: Arithmetic) -> f64 {
-        let roofline = &self.setup.roofline;
+        let roofline = &self.roofline;
         roofline.mac_rate(arithmetic).or(roofline.mac_rate(Arithmetic::F32)).unwrap_or(0.0)
     }
 
     fn bandwidth_fraction(&self) -> f64 {
-        self.read_rate() / self.setup.roofline.read_rate
+        self.read_rate() / self.roofline.read_rate
     }
 
     fn compute_fraction(&self) -> f64 {
@@ -102,31 +103,50 @@ impl Record<'_> {
 
     /// Tokens per second if the slower of reading and multiplying ran at the machine's limit, and the other hid behind it.
     fn ceiling(&self) -> f64 {
-        let reading = self.cost.bytes as f64 / self.setup.roofline.read_rate;
+        let reading = self.cost.bytes as f64 / self.roofline.read_rate;
         let cost = self.cost;
         let macs = [(cost.macs_f32, Arithmetic::F32), (cost.macs_bf16, Arithmetic::Bf16), (cost.macs_int8, Arithmetic::Int8)];
         let multiplying: f64 = macs.iter().map(|&(macs, arithmetic)| macs as f64 / self.rate_of(arithmetic)).sum();
         self.test.n_tokens() as f64 / reading.max(multiplying)
     }
 
+    /// The last cache, if the weights fit in it.
+    fn cache_of_weights(&self) -> Option<u64> {
+        self.setup.last_cache.filter(|&cache| self.setup.model_size <= cache)
+    }
+
+    /// Whether the test read faster than the probe, though not from a cache.
+    fn outreads_probe(&self) -> bool {
+        self.cache_of_weights().is_none() && self.bandwidth_fraction() > NOISE
+    }
+
+    /// Whether the test multiplied faster than the probe.
+    fn outmultiplies_probe(&self) -> bool {
+        self.compute_fraction() > NOISE
+    }
+
+    /// Whether a limit was not found: the test went beyond it.
+    pub fn beats_a_limit(&self) -> bool {
+        self.outreads_probe() || self.outmultiplies_probe()
+    }
+
     /// What one should know before believing the fractions, a line each.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        let fits = self.setup.last_cache.filter(|&cache| self.setup.model_size <= cache);
-        if let Some(cache) = fits {
+        if let Some(cache) = self.cache_of_weights() {
             let (model, cache) = (report::bytes(self.setup.model_size), report::bytes(cache));
             notes.push(format!("the weights ({model}) fit in the last cache ({cache}): GB/s may exceed what memory gives"));
         }
-        let read = self.setup.roofline.read_bytes as u64;
+        let read = self.roofline.read_bytes as u64;
         if let Some(cache) = self.setup.last_cache.filter(|&cache| read < 2 * cache) {
             let (read, cache) = (report::bytes(read), report::bytes(cache));
             notes.push(format!("reads were measured on {read}, less than twice the last cache ({cache}): some came from there"));
         }
         let name = self.test.name();
-        if fits.is_none() && self.bandwidth_fraction() > NOISE {
+        if self.outreads_probe() {
             notes.push(format!("{name} read faster than the probe did: the machine was slower then, or the probe is wrong"));
         }
-        if self.compute_fraction() > NOISE {
+        if self.outmultiplies_probe() {
             notes
                 .push(format!("{name} multiplied faster than the probe did: the machine was slower then, or the probe is wrong"));
         }
@@ -136,7 +156,7 @@ impl Record<'_> {
     /// All there is to know, keys in the order that they are printed.
     pub fn fields(&self) -> Map<String, Value> {
         let (setup, samples) = (self.setup, &self.samples);
-        let peak = |arithmetic| setup.roofline.mac_rate(arithmetic).map(giga);
+        let peak = |arithmetic| self.roofline.mac_rate(arithmetic).map(giga);
         let (n_prompt, n_gen) = match self.test.work {
             Work::Prompt(n) => (n, 0),
             Work::Generation(n) => (0, n),
@@ -165,7 +185,7 @@ impl Record<'_> {
             ("stddev_ts", json!(samples.stddev_rate())),
             ("bytes_per_token", json!(self.cost.bytes as f64 / self.test.n_tokens() as f64)),
             ("achieved_gbps", json!(giga(self.read_rate()))),
-            ("stream_gbps", json!(giga(setup.roofline.read_rate))),
+            ("stream_gbps", json!(giga(self.roofline.read_rate))),
             ("bandwidth_fraction", json!(self.bandwidth_fraction())),
             ("macs_per_token", json!(self.cost.macs() as f64 / self.test.n_tokens() as f64)),
             ("achieved_gmacs", json!(giga(self.mac_rate()))),
@@ -175,7 +195,7 @@ impl Record<'_> {
             ("peak_f32_gmacs", json!(peak(Arithmetic::F32))),
             ("peak_bf16_gmacs", json!(peak(Arithmetic::Bf16))),
             ("peak_int8_gmacs", json!(peak(Arithmetic::Int8))),
-            ("stream_bytes", json!(setup.roofline.read_bytes)),
+            ("stream_bytes", json!(self.roofline.read_bytes)),
             ("last_cache_bytes", json!(setup.last_cache)),
             ("samples_ns", json!(samples.ns())),
             ("samples_ts", json!(samples.rates())),
@@ -269,4 +289,55 @@ fn params(n: u64) -> String {
 
 fn giga(value: f64) -> f64 {
     value / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use infer_kernels::READ_WAYS;
+
+    use super::*;
+
+    /// A machine that reads 10 bytes and multiplies 10 numbers in a second.
+    const ROOFLINE: Roofline =
+        Roofline { read_bytes: 4, read_rate: 10.0, read_way: READ_WAYS[0], f32_rate: 10.0, bf16_rate: None, int8_rate: None };
+
+    /// Weights of twice the last cache.
+    fn setup() -> Setup {
+        Setup {
+            model_filename: String::new(),
+            model_type: String::new(),
+            model_size: 2,
+            model_n_params: 1,
+            last_cache: Some(1),
+            cpu_info: String::new(),
+            isa: "",
+            compute: "",
+            kv_dtype: "",
+            n_threads: 1,
+            prefill_chunk: 1,
+            use_mmap: true,
+        }
+    }
+
+    #[test]
+    fn what_goes_beyond_a_limit_is_told_but_not_noise_and_not_reads_from_a_cache() {
+        let in_cache = Setup { last_cache: Some(2), ..setup() };
+        for (setup, bytes, macs_f32, beats) in
+            [(setup(), 10, 10, false), (setup(), 11, 10, true), (setup(), 10, 11, true), (in_cache, 11, 10, false)]
+        {
+            let cost = Cost { bytes, macs_f32, ..Cost::default() };
+            let samples = Samples::new(vec![Duration::from_secs(1)], 1);
+            let test = Test { work: Work::Prompt(1), depth: 0 };
+            let record = Record { setup: &setup, roofline: ROOFLINE, test, cost, samples, test_time: String::new() };
+            assert_eq!(record.beats_a_limit(), beats, "{bytes} {macs_f32}");
+            assert_eq!(
+                record.notes().iter().any(|note| note.contains("faster than the probe did")),
+                beats,
+                "{:?}",
+                record.notes()
+            );
+        }
+    }
 }
