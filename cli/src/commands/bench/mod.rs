@@ -72,7 +72,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
 fn bench(checkpoint: &Checkpoint, model: &Model, tests: &[Test], printer: &mut Printer<'_>) -> Result<(), Failure> {
     let setup = setup(checkpoint, model, printer.args);
     let mut roofline = measure_roofline(model, setup.last_cache, printer.args)?;
-    printer.note(describe(&setup, &roofline));
+    printer.note(format!("machine: {}", describe(&setup, &roofline)));
     let mut runner = Runner::new(model);
     for &test in tests {
         checkpoint.verify_unchanged()?;
@@ -87,7 +87,7 @@ fn bench(checkpoint: &Checkpoint, model: &Model, tests: &[Test], printer: &mut P
         if record.beats_a_limit() {
             roofline = roofline.max(measure_roofline(model, setup.last_cache, printer.args)?);
             record.roofline = roofline;
-            printer.note(describe(&setup, &roofline));
+            printer.note(format!("machine, measured again after {}: {}", test.name(), describe(&setup, &roofline)));
         }
         printer.print(&record)?;
     }
@@ -159,7 +159,7 @@ fn describe(setup: &Setup, roofline: &Roofline) -> String {
         Some(format!("{} {:.1}", arithmetic.name(), rate / 1e9))
     });
     format!(
-        "machine: {} threads, {}: memory {:.2} GB/s ({} in {} streams, prefetch {}), multiply-adds {} GMAC/s",
+        "{} threads, {}: memory {:.2} GB/s ({} in {} streams, prefetch {}), multiply-adds {} GMAC/s",
         setup.n_threads,
         setup.isa,
         read_rate / 1e9,
