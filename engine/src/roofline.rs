@@ -47,8 +47,8 @@ impl Roofline {
         let reads = if other.read_rate > self.read_rate { other } else { self };
         Roofline {
             f32_rate: self.f32_rate.max(other.f32_rate),
-            bf16_rate: self.bf16_rate.zip(other.bf16_rate).map(|(a, b)| a.max(b)),
-            int8_rate: self.int8_rate.zip(other.int8_rate).map(|(a, b)| a.max(b)),
+            bf16_rate: better(self.bf16_rate, other.bf16_rate),
+            int8_rate: better(self.int8_rate, other.int8_rate),
             ..reads
         }
     }
@@ -63,18 +63,26 @@ impl Roofline {
     }
 }
 
+/// The better of two rates, where there are any.
+fn better(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    a.zip(b).map(|(a, b)| a.max(b))
+}
+
 impl Model {
     /// Measures the machine with this model's instruction set and threads, for about `time`. `read_bytes`: how much memory to take for
     /// measuring reads; it should be several times the size of the last cache.
     pub fn measure_roofline(&self, read_bytes: usize, time: Duration) -> Result<Roofline, ModelError> {
         let started = Instant::now();
-        let share = time / ARITHMETIC_SHARE;
-        let rate = |arithmetic| self.mac_rate(arithmetic, share);
-        // Every ISA has f32; were there one without, its rate is 0 and nothing is divided by it.
-        let (f32_rate, bf16_rate, int8_rate) =
-            (rate(Arithmetic::F32).unwrap_or(0.0), rate(Arithmetic::Bf16), rate(Arithmetic::Int8));
+        // Before the reads and after them: a processor that was away for some tenths of a second is back then.
+        let share = time / ARITHMETIC_SHARE / 2;
+        let arithmetics = [Arithmetic::F32, Arithmetic::Bf16, Arithmetic::Int8];
+        let before = arithmetics.map(|arithmetic| self.mac_rate(arithmetic, share));
         let read_bytes = read_bytes.max(READ_PART_BYTES).next_multiple_of(READ_PART_BYTES);
-        let (read_rate, read_way) = self.read_rate(read_bytes, started + time)?;
+        let (read_rate, read_way) = self.read_rate(read_bytes, started + (time - share * arithmetics.len() as u32))?;
+        let after = arithmetics.map(|arithmetic| self.mac_rate(arithmetic, share));
+        let [f32_rate, bf16_rate, int8_rate] = [0, 1, 2].map(|i| better(before[i], after[i]));
+        // Every ISA has f32; were there one without, its rate is 0 and nothing is divided by it.
+        let f32_rate = f32_rate.unwrap_or(0.0);
         Ok(Roofline { read_bytes, read_rate, read_way, f32_rate, bf16_rate, int8_rate })
     }
 
