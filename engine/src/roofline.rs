@@ -44,6 +44,7 @@ pub struct Roofline {
 impl Roofline {
     /// The better of two measurements of a machine, limit by limit: what slows one of them down is no limit of the machine's.
     pub fn max(self, other: Roofline) -> Roofline {
+        let better = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a.max(b));
         let reads = if other.read_rate > self.read_rate { other } else { self };
         Roofline {
             f32_rate: self.f32_rate.max(other.f32_rate),
@@ -63,27 +64,24 @@ impl Roofline {
     }
 }
 
-/// The better of two rates, where there are any.
-fn better(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    a.zip(b).map(|(a, b)| a.max(b))
-}
-
 impl Model {
     /// Measures the machine with this model's instruction set and threads, for about `time`. `read_bytes`: how much memory to take for
     /// measuring reads; it should be several times the size of the last cache.
+    ///
+    /// An error where that much memory is not to be had.
     pub fn measure_roofline(&self, read_bytes: usize, time: Duration) -> Result<Roofline, ModelError> {
         let started = Instant::now();
         // Before the reads and after them: a processor that was away for some tenths of a second is back then.
         let share = time / ARITHMETIC_SHARE / 2;
-        let arithmetics = [Arithmetic::F32, Arithmetic::Bf16, Arithmetic::Int8];
-        let before = arithmetics.map(|arithmetic| self.mac_rate(arithmetic, share));
+        let rates = || [Arithmetic::F32, Arithmetic::Bf16, Arithmetic::Int8].map(|arithmetic| self.mac_rate(arithmetic, share));
+        let before = rates();
         let read_bytes = read_bytes.max(READ_PART_BYTES).next_multiple_of(READ_PART_BYTES);
-        let (read_rate, read_way) = self.read_rate(read_bytes, started + (time - share * arithmetics.len() as u32))?;
-        let after = arithmetics.map(|arithmetic| self.mac_rate(arithmetic, share));
-        let [f32_rate, bf16_rate, int8_rate] = [0, 1, 2].map(|i| better(before[i], after[i]));
-        // Every ISA has f32; were there one without, its rate is 0 and nothing is divided by it.
-        let f32_rate = f32_rate.unwrap_or(0.0);
-        Ok(Roofline { read_bytes, read_rate, read_way, f32_rate, bf16_rate, int8_rate })
+        let (read_rate, read_way) = self.read_rate(read_bytes, started + (time - share * before.len() as u32))?;
+        let limits = |[f32_rate, bf16_rate, int8_rate]: [Option<f64>; 3]| {
+            // Every ISA has f32; were there one without, its rate is 0 and nothing is divided by it.
+            Roofline { read_bytes, read_rate, read_way, f32_rate: f32_rate.unwrap_or(0.0), bf16_rate, int8_rate }
+        };
+        Ok(limits(before).max(limits(rates())))
     }
 
     /// The best rate of an arithmetic that is seen in `time`.
