@@ -10,8 +10,8 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use infer_kernels::testing::{Guarded, Seeded};
 use infer_kernels::{
-    Activations, Attention, Chunk, DType, Isa, KV_PAGE_LEN, Kernels, KvDType, KvLayout, MATMUL_SCRATCH, MatMut, Rows, Sums,
-    as_bytes, bf16, f16, round_to_bf16,
+    Activations, Attention, Bf16Rows, Chunk, DType, Isa, KV_PAGE_LEN, Kernels, KvDType, KvLayout, MATMUL_SCRATCH, MatMut, Rows,
+    Sums, as_bytes, bf16, f16, round_to_bf16,
 };
 
 /// Rungs worth timing: all but the oracle.
@@ -70,9 +70,13 @@ fn matmul(c: &mut Criterion) {
             let widened: Vec<f32> = rounded[..k].iter().map(|x| x.to_f32()).collect();
             oracle.matmul(dtype, w.bytes(), Activations::F32(&widened), k, MatMut::new(&mut want_rounded, n), &mut []);
             for kernels in rungs() {
-                for (name, x, want) in
-                    [("f32", Activations::F32(&x), &want), ("bf16", Activations::Bf16(&rounded), &want_rounded)]
-                {
+                let (count, len) = kernels.bf16_tiles(m, k);
+                let mut tiles = vec![bf16::ZERO; count * len];
+                for (i, to) in tiles.chunks_mut(len.max(1)).enumerate() {
+                    kernels.pack_bf16_tile(&rounded, k, i, to);
+                }
+                let rounded = Activations::Bf16(Bf16Rows { rows: &rounded, tiles: &tiles });
+                for (name, x, want) in [("f32", Activations::F32(&x), &want), ("bf16", rounded, &want_rounded)] {
                     if matches!(x, Activations::Bf16(_)) && !kernels.has_bf16_dot(dtype) {
                         continue;
                     }

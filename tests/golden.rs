@@ -175,7 +175,8 @@ fn auto_is_bf16_for_bf16_weights_where_the_cpu_multiplies_them_faster_and_f32_el
         let (folder, references) = (checkpoint(name), references(&checkpoint(name)));
         for isa in isas() {
             let storage = storage(&folder);
-            let is_faster = storage == DType::BF16 && isa == Isa::Avx512Bf16 && !is_intel();
+            let multiplies_faster = isa == Isa::Avx512Amx || isa == Isa::Avx512Bf16 && !is_intel();
+            let is_faster = storage == DType::BF16 && multiplies_faster;
             let expected = if is_faster { Compute::Bf16 } else { Compute::F32 };
             let kv_dtype = if storage == DType::F32 { KvDType::F32 } else { KvDType::BF16 };
             let auto = open(&folder, 2, isa, Compute::Auto);

@@ -187,6 +187,7 @@ impl Model {
         let needs = |form| products.iter().any(|p| self.form(p.matrix.dtype()) == form);
         if needs(Form::Bf16) {
             rounded.set_bf16(crew, &self.kernels, x, part);
+            rounded.set_bf16_tiles(crew, &self.kernels, x.len(), k);
         }
         if needs(Form::Widened) {
             rounded.set_f32(crew, &self.kernels, x, part);

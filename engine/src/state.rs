@@ -2,7 +2,7 @@
 //!
 //! Not here: what is computed into them (`forward.rs`), and keys and values, which outlive a pass (`kv_cache.rs`).
 
-use infer_kernels::{INT8_BLOCK, Int8Rounding, Int8Rows, Int8RowsMut, Kernels, bf16};
+use infer_kernels::{Bf16Rows, INT8_BLOCK, Int8Rounding, Int8Rows, Int8RowsMut, Kernels, bf16};
 
 use crate::attention;
 use crate::buffer::Buffer;
@@ -50,6 +50,10 @@ pub struct State {
 #[derive(Default)]
 pub(crate) struct Rounded {
     bf16: Buffer<bf16>,
+    /// The same by tiles, for kernels that take such; see [`Bf16Rows`].
+    bf16_tiles: Buffer<bf16>,
+    /// How many of `bf16_tiles` belong to what was rounded last.
+    bf16_tiles_len: usize,
     /// The same numbers, for instruction sets without a bf16 product.
     f32: Buffer<f32>,
     /// Numbers as f32 by tiles, for kernels that take such; see [`Kernels::f32_tiles`].
@@ -71,6 +75,16 @@ impl Rounded {
     pub fn set_bf16(&mut self, crew: &Crew<'_>, kernels: &Kernels, x: &[f32], part_len: usize) {
         let parts = x.chunks(part_len).zip(self.bf16.chunks_mut(part_len)).collect();
         crew.each(parts, |(x, out): (&[f32], &mut [bf16])| kernels.round_to_bf16(x, &mut out[..x.len()]));
+    }
+
+    /// Packs all tiles that the kernels want of the `n` numbers that were rounded to bf16, rows of `k`.
+    pub fn set_bf16_tiles(&mut self, crew: &Crew<'_>, kernels: &Kernels, n: usize, k: usize) {
+        let (count, len) = kernels.bf16_tiles(n / k, k);
+        let (x, tiles) = (&self.bf16[..n], &mut self.bf16_tiles[..count * len]);
+        crew.each(tiles.chunks_mut(len.max(1)).enumerate().collect(), |(i, to): (usize, &mut [bf16])| {
+            kernels.pack_bf16_tile(x, k, i, to);
+        });
+        self.bf16_tiles_len = count * len;
     }
 
     /// [`Rounded::set_bf16`], and the same numbers widened.
@@ -123,8 +137,8 @@ impl Rounded {
     }
 
     /// The first `n` numbers as bf16.
-    pub fn bf16(&self, n: usize) -> &[bf16] {
-        &self.bf16[..n]
+    pub fn bf16(&self, n: usize) -> Bf16Rows<'_> {
+        Bf16Rows { rows: &self.bf16[..n], tiles: &self.bf16_tiles[..self.bf16_tiles_len] }
     }
 
     /// The first `n` numbers as bf16, widened.
@@ -238,6 +252,8 @@ impl State {
         f(n_rounded.saturating_mul(widest), size_of::<i8>(), &mut self.rounded.q)?;
         f(n_rounded.saturating_mul(blocks), size_of::<i32>(), &mut self.rounded.starts)?;
         f(n_rounded.saturating_mul(2 * blocks), size_of::<i32>(), &mut self.rounded.half_starts)?;
+        let (tiles, tile_len) = kernels.bf16_tiles(n_rounded, widest);
+        f(tiles.saturating_mul(tile_len), size_of::<bf16>(), &mut self.rounded.bf16_tiles)?;
         let (tiles, tile_len) = kernels.int8_tiles(n_rounded, blocks * INT8_BLOCK);
         f(tiles.saturating_mul(tile_len), size_of::<i32>(), &mut self.rounded.tiles)
     }

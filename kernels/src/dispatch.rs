@@ -36,12 +36,14 @@ pub enum Isa {
     Avx512Vnni,
     /// AVX-512 F, VL, BW, BF16 and VNNI.
     Avx512Bf16,
+    /// The same and AMX with bf16 and bytes.
+    Avx512Amx,
 }
 
 impl Isa {
     /// Every rung, the best last.
     pub const ALL: &'static [Isa] =
-        &[Isa::Scalar, Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16];
+        &[Isa::Scalar, Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16, Isa::Avx512Amx];
 
     /// The name by which `--isa` calls it.
     pub const fn name(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Isa {
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512_vnni",
             Isa::Avx512Bf16 => "avx512_bf16",
+            Isa::Avx512Amx => "avx512_amx",
         }
     }
 }
@@ -121,6 +124,8 @@ const LADDER: &[Rung] = &[
         is_for_this: arch::avx512_vnni::is_intel,
         kernels: arch::avx512_bf16::PREFETCHING,
     },
+    #[cfg(target_arch = "x86_64")]
+    Rung { is_available: arch::avx512_amx::is_available, is_for_this: || true, kernels: arch::avx512_amx::KERNELS },
 ];
 
 /// The rungs that this CPU can run.
@@ -136,7 +141,7 @@ pub enum Activations<'a> {
     /// The same, to the same bits: the rows, (m, k), and all tiles of them that [`Kernels::f32_tiles`] tells of, packed one after another.
     F32Tiles(&'a [f32], &'a [f32]),
     /// Rounded to bf16 once; products and sums are f32. Only where [`Kernels::has_bf16_dot`].
-    Bf16(&'a [bf16]),
+    Bf16(Bf16Rows<'a>),
     /// Rounded to bytes by blocks once; sums of a block are exact, scaled sums are f32. Only where [`Kernels::has_int8_dot`].
     Int8(Int8Rows<'a>),
 }
@@ -146,7 +151,7 @@ impl Activations<'_> {
     pub fn len(&self) -> usize {
         match self {
             Activations::F32(x) | Activations::F32Tiles(x, _) => x.len(),
-            Activations::Bf16(x) => x.len(),
+            Activations::Bf16(x) => x.rows.len(),
             Activations::Int8(x) => x.q.len(),
         }
     }
@@ -157,8 +162,17 @@ impl Activations<'_> {
     }
 }
 
+/// Rows of activations that were rounded to bf16.
+#[derive(Clone, Copy)]
+pub struct Bf16Rows<'a> {
+    /// (m, k)
+    pub rows: &'a [bf16],
+    /// All tiles of them that [`Kernels::bf16_tiles`] tells of, packed one after another.
+    pub tiles: &'a [bf16],
+}
+
 pub(crate) type MatmulF32 = unsafe fn(&[u8], &[f32], usize, MatMut<'_>, &mut [f32]);
-pub(crate) type MatmulBf16 = unsafe fn(&[u8], &[bf16], usize, MatMut<'_>, &mut [f32]);
+pub(crate) type MatmulBf16 = unsafe fn(&[u8], Bf16Rows<'_>, usize, MatMut<'_>, &mut [f32]);
 
 /// As [`MatmulF32`], with the activations' tiles besides.
 pub(crate) type MatmulF32Tiles = unsafe fn(&[u8], &[f32], &[f32], usize, MatMut<'_>, &mut [f32]);
@@ -176,6 +190,17 @@ pub(crate) struct F32Tiles {
     pub pack: unsafe fn(&[f32], usize, usize, &mut [f32]),
     /// For each format the product, with the bits of the one in dot order.
     pub matmul: [MatmulF32Tiles; DType::COUNT],
+}
+
+/// Tiles of rows of bf16 activations, which products of one row take, too.
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16Tiles {
+    /// The number of tiles of some rows.
+    pub count: fn(usize) -> usize,
+    /// The elements of each tile of so many rows of some length.
+    pub len: fn(usize, usize) -> usize,
+    /// Packs a tile of rows of some length.
+    pub pack: unsafe fn(&[bf16], usize, usize, &mut [bf16]),
 }
 
 /// Tiles of rows of int8 activations, from which products of many rows are faster.
@@ -201,6 +226,7 @@ pub struct Kernels {
     pub(crate) isa: Isa,
     pub(crate) matmul_f32: [MatmulF32; DType::COUNT],
     pub(crate) f32_tiles: Option<F32Tiles>,
+    pub(crate) bf16_tiles: Option<Bf16Tiles>,
     pub(crate) matmul_bf16: [Option<MatmulBf16>; DType::COUNT],
     pub(crate) matmul_int8: [Option<MatmulInt8>; DType::COUNT],
     pub(crate) int8_tiles: Option<Int8Tiles>,
@@ -304,6 +330,26 @@ impl Kernels {
         }
     }
 
+    /// How many tiles products of `m` rows of `k` bf16 activations want packed ([`Bf16Rows::tiles`]), and of how many elements each; no tiles where
+    /// rows are taken as they lie.
+    pub fn bf16_tiles(&self, m: usize, k: usize) -> (usize, usize) {
+        self.bf16_tiles.map_or((0, 0), |tiles| ((tiles.count)(m), (tiles.len)(m, k)))
+    }
+
+    /// Packs tile `i` of all rows. x: (m, k); to: as many elements as [`Kernels::bf16_tiles`] tells
+    ///
+    /// # Panics
+    /// If one of these has another size.
+    pub fn pack_bf16_tile(&self, x: &[bf16], k: usize, i: usize, to: &mut [bf16]) {
+        assert!(k > 0 && x.len().is_multiple_of(k), "rows of {k} in {}", x.len());
+        let (count, len) = self.bf16_tiles(x.len() / k, k);
+        assert!(i < count && to.len() == len, "tile {i} of {count}, {} of {len} elements", to.len());
+        if let Some(tiles) = &self.bf16_tiles {
+            // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
+            unsafe { (tiles.pack)(x, k, i, to) }
+        }
+    }
+
     /// Adds the product of weights of one format with int8 activations.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 rungs override a format so far"))]
     pub(crate) const fn with_matmul_int8(mut self, dtype: DType, kernel: MatmulInt8) -> Kernels {
@@ -348,6 +394,8 @@ impl Kernels {
                     tiles.matmul[dtype as usize](w, x, packed, k, out, scratch)
                 }
                 Activations::Bf16(x) => {
+                    let (count, len) = self.bf16_tiles(out.rows(), k);
+                    assert_eq!(x.tiles.len(), count * len, "tiles of ({}, {k})", out.rows());
                     let matmul = self.matmul_bf16[dtype as usize].expect("bf16 activations where the ISA multiplies them");
                     matmul(w, x, k, out, scratch)
                 }

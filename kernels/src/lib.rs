@@ -25,7 +25,7 @@ pub use block::{
     Block, Element, Encoder, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, as_bytes, cast,
 };
 pub use convert::{decode, round_to_bf16};
-pub use dispatch::{Activations, Isa, Kernels, UnknownIsa};
+pub use dispatch::{Activations, Bf16Rows, Isa, Kernels, UnknownIsa};
 pub use dtype::{DType, DTypeVisitor};
 pub use generic::attention::{Chunk, Rows, Sums};
 pub use generic::hadamard::{MAX_HADAMARD, is_hadamard_order};

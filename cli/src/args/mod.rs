@@ -113,7 +113,7 @@ mod tests {
             (["--kv-dtype", "q4"], "--kv-dtype: expected f32, f16, bf16 or q8, found \"q4\""),
             (
                 ["--isa", "mmx"],
-                "--isa: expected one of scalar, portable, avx2, avx_vnni, avx512, avx512_vnni, avx512_bf16, found \"mmx\"",
+                "--isa: expected one of scalar, portable, avx2, avx_vnni, avx512, avx512_vnni, avx512_bf16, avx512_amx, found \"mmx\"",
             ),
             (["-n", "1.5"], "--max-tokens: expected a whole number, 0 or more, found \"1.5\""),
         ] {

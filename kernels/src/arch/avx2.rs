@@ -37,6 +37,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
         pack: avx2_panels::pack_tile,
         matmul: by_dtype!(matmul_f32_tiles, matmul_f32_tiles_blocks),
     }),
+    bf16_tiles: None,
     matmul_bf16: [None; DType::COUNT],
     matmul_int8: by_dtype!(None, matmul_int8),
     int8_tiles: Some(avx2_int8_tiles::TILES),

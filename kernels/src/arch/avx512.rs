@@ -27,6 +27,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx512,
     matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     f32_tiles: None,
+    bf16_tiles: None,
     matmul_bf16: [None; DType::COUNT],
     matmul_int8: avx2::KERNELS.matmul_int8,
     int8_tiles: avx2::KERNELS.int8_tiles,

@@ -11,7 +11,7 @@ use half::bf16;
 use crate::arch::avx512_vnni;
 use crate::attention::AttentionKernels;
 use crate::block::cast;
-use crate::dispatch::{Isa, Kernels};
+use crate::dispatch::{Bf16Rows, Isa, Kernels};
 use crate::dtype::DType;
 use crate::generic::attention::{self, Chunk, Multiply, Rows, Sums};
 use crate::generic::matmul::{Dot, matmul};
@@ -37,7 +37,7 @@ const fn with_products<const INTEL: bool>(kernels: Kernels) -> Kernels {
 const N: usize = 24;
 
 /// What the machine can do with the instruction that this rung adds.
-const PROBES: Probes = Probes {
+pub(crate) const PROBES: Probes = Probes {
     bf16: Some(MultiplyAdds { run: multiply_adds_bf16, per_round: (N * <Dpbf16 as Instruction>::MACS) as u64 }),
     ..avx512_vnni::PROBES
 };
@@ -95,10 +95,10 @@ unsafe impl<const INTEL: bool> Dot for Dpbf16<INTEL> {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn matmul_bf16_bf16<const INTEL: bool>(w: &[u8], x: &[bf16], k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
+unsafe fn matmul_bf16_bf16<const INTEL: bool>(w: &[u8], x: Bf16Rows<'_>, k: usize, out: MatMut<'_>, scratch: &mut [f32]) {
     let w = cast::<bf16>(w).expect("checked by dispatch");
     // SAFETY: dispatch checked the shapes; this function has the features.
-    unsafe { matmul::<Dpbf16<INTEL>, 4, 6>(w, x, k, out, scratch) }
+    unsafe { matmul::<Dpbf16<INTEL>, 4, 6>(w, x.rows, k, out, scratch) }
 }
 
 // SAFETY: loads read 16 pairs, a factor one; the intrinsics need the features of this file.

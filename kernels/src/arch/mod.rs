@@ -8,6 +8,10 @@ mod portable_int8_panels;
 pub(crate) mod scalar;
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod amx_bf16;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_int8;
@@ -27,6 +31,8 @@ mod avx2_int8_tiles;
 mod avx2_panels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_amx;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]

@@ -19,6 +19,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Scalar,
     matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     f32_tiles: None,
+    bf16_tiles: None,
     matmul_bf16: [None; DType::COUNT],
     matmul_int8: [None; DType::COUNT],
     int8_tiles: None,

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use infer_kernels::testing::{Guarded, Seeded};
 use infer_kernels::{
-    Activations, DType, DTypeVisitor, Element, Isa, Kernels, MATMUL_SCRATCH, MatMut, as_bytes, bf16, decode, f16, round_to_bf16,
+    Activations, Bf16Rows, DType, DTypeVisitor, Element, Isa, Kernels, MATMUL_SCRATCH, MatMut, as_bytes, bf16, decode, f16,
+    round_to_bf16,
 };
 
 use crate::{TINY, UNIT, assert_close, assert_intact, awkward};
@@ -77,6 +78,16 @@ struct Shape {
 fn run(kernels: &Kernels, dtype: DType, w: &[u8], x: Activations<'_>, shape: Shape) -> Vec<f32> {
     let least = if dtype.block_len() == 1 { 0 } else { shape.k };
     let lens = [least, 9 * shape.k.next_multiple_of(32), MATMUL_SCRATCH];
+    if let Activations::Bf16(x) = x {
+        let (count, len) = kernels.bf16_tiles(shape.m, shape.k);
+        let mut tiles = Guarded::new(count * len, 1, bf16::NAN, || bf16::NAN);
+        for i in 0..count {
+            kernels.pack_bf16_tile(x.rows, shape.k, i, &mut tiles.get_mut()[i * len..][..len]);
+        }
+        assert!(tiles.is_intact(|x| x.is_nan()), "packing tiles wrote outside of its output");
+        let x = Bf16Rows { tiles: tiles.get(), ..x };
+        return run_with(kernels, dtype, w, Activations::Bf16(x), shape, &lens);
+    }
     let first = run_with(kernels, dtype, w, x, shape, &lens);
     let Activations::F32(rows) = x else { return first };
     let (count, len) = kernels.f32_tiles(shape.m, shape.k);
@@ -119,7 +130,9 @@ fn check(dtypes: impl Iterator<Item = DType>, shape: Shape, misalignment: usize,
         let mut rounded = vec![bf16::ZERO; m * k];
         round_to_bf16(x.get(), &mut rounded);
         let exact: Vec<f32> = rounded.iter().map(|x| x.to_f32()).collect();
-        for (x, values) in [(Activations::F32(x.get()), x.get()), (Activations::Bf16(&rounded), &exact[..])] {
+        for (x, values) in
+            [(Activations::F32(x.get()), x.get()), (Activations::Bf16(Bf16Rows { rows: &rounded, tiles: &[] }), &exact[..])]
+        {
             let want = run(&oracle, dtype, w.bytes.get(), Activations::F32(values), shape);
             for kernels in Kernels::available().filter(|kernels| can_run(kernels, dtype, x)) {
                 let got = run(&kernels, dtype, w.bytes.get(), x, shape);
@@ -265,7 +278,11 @@ impl Both {
 
     fn rows(&self, rows: Range<usize>, is_bf16: bool) -> Activations<'_> {
         let at = rows.start * self.k..rows.end * self.k;
-        if is_bf16 { Activations::Bf16(&self.rounded[at]) } else { Activations::F32(&self.exact[at]) }
+        if is_bf16 {
+            Activations::Bf16(Bf16Rows { rows: &self.rounded[at], tiles: &[] })
+        } else {
+            Activations::F32(&self.exact[at])
+        }
     }
 }
 
@@ -332,6 +349,31 @@ fn one_row_has_the_bits_of_many() {
                                 kernels.isa()
                             );
                         }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows so many and so long that their products are taken by blocks of k.
+#[test]
+fn long_sums_of_many_rows_have_the_bits_of_one() {
+    let mut seeded = Seeded(8);
+    for (m, n, k) in [(40, 37, 2100), (49, 70, 1024), (70, 33, 3000)] {
+        for dtype in floats() {
+            let w = draw_weights(dtype, n, k, 1, &mut seeded, Seeded::uniform);
+            let x = Both::draw(m, k, &mut seeded);
+            for kernels in Kernels::available() {
+                for is_bf16 in [false, true] {
+                    let rows = |from: usize, to: usize| x.rows(from..to, is_bf16);
+                    if !can_run(&kernels, dtype, rows(0, 1)) {
+                        continue;
+                    }
+                    let whole = run(&kernels, dtype, w.bytes.get(), rows(0, m), Shape { m, n, k });
+                    for t in [0, 16, m - 1] {
+                        let one = run(&kernels, dtype, w.bytes.get(), rows(t, t + 1), Shape { m: 1, n, k });
+                        assert_eq!(bits(&one), bits(&whole[t * n..][..n]), "{} {dtype} ({m}, {n}, {k}) row {t}", kernels.isa());
                     }
                 }
             }
