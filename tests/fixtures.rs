@@ -233,3 +233,13 @@ fn encode(dtype: DType, values: impl Iterator<Item = f32>) -> Vec<u8> {
         values.flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect()
     }
 }
+
+/// Whether the CPU is one of Intel's, as Linux tells.
+fn is_intel() -> bool {
+    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("GenuineIntel"))
+}
+
+/// Whether an instruction set of this CPU has faster products of bf16 than of f32.
+pub fn multiplies_bf16_faster(isa: Isa) -> bool {
+    isa == Isa::Avx512Amx || isa == Isa::Avx512Bf16 && !is_intel()
+}

@@ -8,7 +8,7 @@ use infer_engine::{Compute, Finish, Generation, GenerationOptions, KvDType, Mode
 use infer_kernels::{DType, Isa};
 use infer_loaders::OpenOptions;
 
-use crate::fixtures::{Reference, Text, checkpoints, isas, logits, open, open_with_kv, references};
+use crate::fixtures::{Reference, Text, checkpoints, isas, logits, multiplies_bf16_faster, open, open_with_kv, references};
 use crate::util::checkpoint;
 
 /// The largest difference that f32 rounding in another order explains. The worst seen on the recorded checkpoints, on all rungs of a
@@ -164,19 +164,13 @@ fn activations_in_bf16_cost_what_their_rounding_costs_on_every_rung() {
     assert!(n_stored >= 5, "only {n_stored} checkpoints stored in bf16");
 }
 
-/// Whether the CPU is one of Intel's, as Linux tells.
-fn is_intel() -> bool {
-    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("GenuineIntel"))
-}
-
 #[test]
 fn auto_is_bf16_for_bf16_weights_where_the_cpu_multiplies_them_faster_and_f32_elsewhere() {
     for name in ["llama-f16", "llama-mha", "llama-bf16", "qwen2-bf16", "qwen3-bf16", "llama-mixed-dtypes"] {
         let (folder, references) = (checkpoint(name), references(&checkpoint(name)));
         for isa in isas() {
             let storage = storage(&folder);
-            let multiplies_faster = isa == Isa::Avx512Amx || isa == Isa::Avx512Bf16 && !is_intel();
-            let is_faster = storage == DType::BF16 && multiplies_faster;
+            let is_faster = storage == DType::BF16 && multiplies_bf16_faster(isa);
             let expected = if is_faster { Compute::Bf16 } else { Compute::F32 };
             let kv_dtype = if storage == DType::F32 { KvDType::F32 } else { KvDType::BF16 };
             let auto = open(&folder, 2, isa, Compute::Auto);

@@ -177,30 +177,45 @@ pub(crate) type MatmulBf16 = unsafe fn(&[u8], Bf16Rows<'_>, usize, MatMut<'_>, &
 /// As [`MatmulF32`], with the activations' tiles besides.
 pub(crate) type MatmulF32Tiles = unsafe fn(&[u8], &[f32], &[f32], usize, MatMut<'_>, &mut [f32]);
 
-/// Products of many rows of f32 activations that were packed by tiles.
+/// Tiles of rows of activations of one type.
 #[derive(Clone, Copy)]
-pub(crate) struct F32Tiles {
-    /// The number of tiles of some rows: none where rows are few.
-    pub count: fn(usize) -> usize,
-    /// The elements of a tile of rows of some length.
-    pub len: fn(usize) -> usize,
-    /// f32 of scratch with which products are fastest.
-    pub scratch: usize,
-    /// Packs a tile of rows of some length.
-    pub pack: unsafe fn(&[f32], usize, usize, &mut [f32]),
-    /// For each format the product, with the bits of the one in dot order.
-    pub matmul: [MatmulF32Tiles; DType::COUNT],
-}
-
-/// Tiles of rows of bf16 activations, which products of one row take, too.
-#[derive(Clone, Copy)]
-pub(crate) struct Bf16Tiles {
-    /// The number of tiles of some rows.
+pub(crate) struct Tiles<T> {
+    /// The number of tiles of some rows; none where they are taken as they lie.
     pub count: fn(usize) -> usize,
     /// The elements of each tile of so many rows of some length.
     pub len: fn(usize, usize) -> usize,
     /// Packs a tile of rows of some length.
-    pub pack: unsafe fn(&[bf16], usize, usize, &mut [bf16]),
+    pub pack: unsafe fn(&[T], usize, usize, &mut [T]),
+}
+
+impl<T> Tiles<T> {
+    /// How many tiles there are of `m` rows of `k`, and of how many elements each.
+    fn size(&self, m: usize, k: usize) -> (usize, usize) {
+        ((self.count)(m), (self.len)(m, k))
+    }
+
+    /// Packs tile `i` of all rows.
+    ///
+    /// # Safety
+    /// The CPU has the features of the rung that these tiles belong to.
+    unsafe fn pack(&self, x: &[T], k: usize, i: usize, to: &mut [T]) {
+        assert!(k > 0 && x.len().is_multiple_of(k), "rows of {k} in {}", x.len());
+        let (count, len) = self.size(x.len() / k, k);
+        assert!(i < count && to.len() == len, "tile {i} of {count}, {} of {len} elements", to.len());
+        // SAFETY: the shapes were just checked, and the features are the caller's.
+        unsafe { (self.pack)(x, k, i, to) }
+    }
+}
+
+/// Products of many rows of f32 activations that were packed by tiles.
+#[derive(Clone, Copy)]
+pub(crate) struct F32Tiles {
+    /// The tiles: none where rows are few.
+    pub tiles: Tiles<f32>,
+    /// f32 of scratch with which products are fastest.
+    pub scratch: usize,
+    /// For each format the product, with the bits of the one in dot order.
+    pub matmul: [MatmulF32Tiles; DType::COUNT],
 }
 
 /// Tiles of rows of int8 activations, from which products of many rows are faster.
@@ -226,7 +241,8 @@ pub struct Kernels {
     pub(crate) isa: Isa,
     pub(crate) matmul_f32: [MatmulF32; DType::COUNT],
     pub(crate) f32_tiles: Option<F32Tiles>,
-    pub(crate) bf16_tiles: Option<Bf16Tiles>,
+    // Of one row, too.
+    pub(crate) bf16_tiles: Option<Tiles<bf16>>,
     pub(crate) matmul_bf16: [Option<MatmulBf16>; DType::COUNT],
     pub(crate) matmul_int8: [Option<MatmulInt8>; DType::COUNT],
     pub(crate) int8_tiles: Option<Int8Tiles>,
@@ -308,7 +324,7 @@ impl Kernels {
     /// How many tiles products of `m` rows of `k` f32 activations want packed ([`Activations::F32Tiles`]), and of how many elements each; no tiles
     /// where they are not faster.
     pub fn f32_tiles(&self, m: usize, k: usize) -> (usize, usize) {
-        self.f32_tiles.map_or((0, 0), |tiles| ((tiles.count)(m), (tiles.len)(k)))
+        self.f32_tiles.map_or((0, 0), |tiles| tiles.tiles.size(m, k))
     }
 
     /// f32 of scratch with which products of this ISA are fastest, [`MATMUL_SCRATCH`] at least.
@@ -319,35 +335,27 @@ impl Kernels {
     /// Packs tile `i` of all rows. x: (m, k); to: as many elements as [`Kernels::f32_tiles`] tells
     ///
     /// # Panics
-    /// If one of these has another size.
+    /// If one of these has another size, or there are no tiles.
     pub fn pack_f32_tile(&self, x: &[f32], k: usize, i: usize, to: &mut [f32]) {
-        assert!(k > 0 && x.len().is_multiple_of(k), "rows of {k} in {}", x.len());
-        let (count, len) = self.f32_tiles(x.len() / k, k);
-        assert!(i < count && to.len() == len, "tile {i} of {count}, {} of {len} elements", to.len());
-        if let Some(tiles) = &self.f32_tiles {
-            // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
-            unsafe { (tiles.pack)(x, k, i, to) }
-        }
+        let tiles = self.f32_tiles.expect("tiles where the ISA has them");
+        // SAFETY: holding `self` proves the CPU's features.
+        unsafe { tiles.tiles.pack(x, k, i, to) }
     }
 
     /// How many tiles products of `m` rows of `k` bf16 activations want packed ([`Bf16Rows::tiles`]), and of how many elements each; no tiles where
     /// rows are taken as they lie.
     pub fn bf16_tiles(&self, m: usize, k: usize) -> (usize, usize) {
-        self.bf16_tiles.map_or((0, 0), |tiles| ((tiles.count)(m), (tiles.len)(m, k)))
+        self.bf16_tiles.map_or((0, 0), |tiles| tiles.size(m, k))
     }
 
     /// Packs tile `i` of all rows. x: (m, k); to: as many elements as [`Kernels::bf16_tiles`] tells
     ///
     /// # Panics
-    /// If one of these has another size.
+    /// If one of these has another size, or there are no tiles.
     pub fn pack_bf16_tile(&self, x: &[bf16], k: usize, i: usize, to: &mut [bf16]) {
-        assert!(k > 0 && x.len().is_multiple_of(k), "rows of {k} in {}", x.len());
-        let (count, len) = self.bf16_tiles(x.len() / k, k);
-        assert!(i < count && to.len() == len, "tile {i} of {count}, {} of {len} elements", to.len());
-        if let Some(tiles) = &self.bf16_tiles {
-            // SAFETY: the shapes were just checked, and holding `self` proves the CPU's features.
-            unsafe { (tiles.pack)(x, k, i, to) }
-        }
+        let tiles = self.bf16_tiles.expect("tiles where the ISA has them");
+        // SAFETY: holding `self` proves the CPU's features.
+        unsafe { tiles.pack(x, k, i, to) }
     }
 
     /// Adds the product of weights of one format with int8 activations.

@@ -31,9 +31,12 @@ pub(super) fn is_available() -> bool {
 }
 
 /// The parts of the CPU's state that the system saves for a thread.
+///
+/// # Safety
+/// The CPU has XSAVE, and the system has enabled it.
 #[target_feature(enable = "xsave")]
 unsafe fn saved_state() -> u64 {
-    // SAFETY: reads a register that the caller's system has enabled.
+    // SAFETY: the caller's contract; nothing but a register is read.
     unsafe { _xgetbv(0) }
 }
 

@@ -28,11 +28,11 @@ use half::bf16;
 use super::amx::{Configured, LINE, Shape, TILE_ROWS, Tile, Walk, two_by_one, two_by_two};
 use super::x86_transposed::transposed;
 use crate::block::cast;
-use crate::dispatch::{Bf16Rows, Bf16Tiles};
+use crate::dispatch::{Bf16Rows, Tiles};
 use crate::view::MatMut;
 
 /// These tiles, to the table of kernels.
-pub(super) const TILES: Bf16Tiles = Bf16Tiles { count, len, pack };
+pub(super) const TILES: Tiles<bf16> = Tiles { count, len, pack };
 
 /// Numbers of a step: two in each of the rows of a tile of activations.
 const STEP: usize = 32;

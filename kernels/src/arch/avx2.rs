@@ -31,10 +31,8 @@ pub(crate) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx2,
     matmul_f32: by_dtype!(matmul_f32, matmul_f32_blocks),
     f32_tiles: Some(F32Tiles {
-        count: avx2_panels::tiles,
-        len: avx2_panels::tile_len,
+        tiles: avx2_panels::TILES,
         scratch: avx2_panels::SCRATCH,
-        pack: avx2_panels::pack_tile,
         matmul: by_dtype!(matmul_f32_tiles, matmul_f32_tiles_blocks),
     }),
     bf16_tiles: None,

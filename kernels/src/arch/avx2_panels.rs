@@ -23,10 +23,14 @@ use core::mem::MaybeUninit;
 
 use super::x86_transposed::transposed;
 use crate::block::Element;
+use crate::dispatch::Tiles;
 use crate::generic::load_tail;
 use crate::generic::matmul_blocks::Packed;
 use crate::generic::matmul_tile::part;
 use crate::view::MatMut;
+
+/// These tiles, to the table of kernels.
+pub(super) const TILES: Tiles<f32> = Tiles { count: tiles, len: |_, k| tile_len(k), pack: pack_tile };
 
 /// Rows from which on there are tiles: fewer do not pay for transposing the weights. Measured, see `ARCHITECTURE.md`.
 const MIN_ROWS: usize = 12;
@@ -65,12 +69,12 @@ const fn plane(k: usize, width: usize) -> usize {
 }
 
 /// The number of tiles of `m` rows, whose heights differ by one at most; none where rows are few.
-pub(super) const fn tiles(m: usize) -> usize {
+const fn tiles(m: usize) -> usize {
     if m < MIN_ROWS { 0 } else { m.div_ceil(NR) }
 }
 
 /// The numbers of a tile of rows of `k`.
-pub(super) const fn tile_len(k: usize) -> usize {
+const fn tile_len(k: usize) -> usize {
     LANES * plane(k, LANES)
 }
 
@@ -80,7 +84,7 @@ pub(super) const fn tile_len(k: usize) -> usize {
 /// - `x` is whole rows of `k` elements, `i` is below [`tiles`] of them, and `to` is as long as stated.
 /// - The CPU has AVX2.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn pack_tile(x: &[f32], k: usize, i: usize, to: &mut [f32]) {
+unsafe fn pack_tile(x: &[f32], k: usize, i: usize, to: &mut [f32]) {
     let m = x.len() / k;
     let (from, end) = part(m, i, tiles(m));
     // SAFETY: the rows exist; the tile has a step of LANES numbers of each sum for every LANES elements; the features are this function's.
